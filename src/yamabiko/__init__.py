@@ -1,0 +1,1 @@
+"""A durable semantic cache for LLM and RAG workloads."""

@@ -1,0 +1,1 @@
+"""What turns a text into a vector."""

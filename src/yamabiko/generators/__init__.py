@@ -1,0 +1,1 @@
+"""What answers a request when the cache can't: models behind one async callable."""

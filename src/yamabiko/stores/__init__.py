@@ -1,0 +1,1 @@
+"""Where entries live: the reference in memory, SQLite by default, and shared clusters."""

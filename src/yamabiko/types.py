@@ -1,0 +1,457 @@
+"""The vocabulary: frozen values that travel along the path.
+
+Ten nouns carry the meaning (Request, Scope, Key, Entry, Candidate, Decision, Reply, Hit, Miss, Policy); the
+others are their parts. Texts of prompts and answers never appear in a ``repr``.
+
+Units: ``*_seconds`` are seconds, ``*_bytes`` are bytes, times are seconds UTC epoch, ``similarity`` is a cosine
+in [-1, 1].
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from yamabiko.errors import ConfigurationError, InvalidRequest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vector: TypeAlias = NDArray[np.float32]
+else:
+    Vector: TypeAlias = Any
+
+MAX_QUESTIONS = 16
+"""How many questions one answer may have: its own and its aliases."""
+
+
+def canonical_json(value: object) -> str:
+    """JSON with sorted keys and no spare white space: equal values give equal text.
+
+    Raises ``InvalidRequest`` for what JSON can't say.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(f"this part of a request is not JSON: {type(value).__name__}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation.
+
+    ``parts`` holds, as canonical JSON, whatever is not plain text: images, tool calls, tool results, documents.
+    A turn with parts is compared exactly and never by meaning.
+    """
+
+    role: str
+    text: str = field(default="", repr=False)
+    parts: tuple[str, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def parse(cls, value: Message | Mapping[str, Any]) -> Message:
+        """A message in OpenAI or Anthropic shape: ``{"role": ..., "content": text or a list of blocks}``.
+
+        Raises ``InvalidRequest``.
+        """
+        if isinstance(value, Message):
+            return value
+        role, content = value.get("role"), value.get("content")
+        if not isinstance(role, str):
+            raise InvalidRequest('each message needs a role: {"role": "user", "content": "..."}')
+        texts: list[str] = []
+        parts: list[str] = []
+        if isinstance(content, str):
+            texts.append(content)
+        elif isinstance(content, Sequence):
+            for block in content:
+                if isinstance(block, str):
+                    texts.append(block)
+                elif isinstance(block, Mapping) and isinstance(block.get("text"), str) and _is_plain(block):
+                    texts.append(block["text"])
+                else:
+                    parts.append(canonical_json(block))
+        elif content is not None:
+            raise InvalidRequest("a message's content must be a text or a list of blocks")
+        rest = {k: v for k, v in value.items() if k not in ("role", "content") and v is not None}
+        if rest:  # name, tool_calls, tool_call_id, refusal, ...: they change the answer, so they count
+            parts.append(canonical_json(rest))
+        return cls(role=role, text="\n".join(texts), parts=tuple(parts))
+
+
+def _is_plain(block: Mapping[str, Any]) -> bool:
+    """A text block, with nothing in it that changes an answer (Anthropic's cache_control does not)."""
+    return block.get("type", "text") in ("text", "input_text", "output_text") and not (
+        block.keys() - {"type", "text", "cache_control"}
+    )
+
+
+def _frozen_json(value: object) -> str:
+    """Canonical JSON; what is absent or empty is the empty string. Canonical JSON itself passes through."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None or value in ({}, [], ()) else canonical_json(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
+class Request:
+    """What is asked of a model, with everything that changes its answer.
+
+    ``messages`` may be given as one text, or as a list of ``Message`` or of dicts in OpenAI or Anthropic shape.
+    ``tools``, ``tool_choice``, ``response_format`` and ``sampling`` take any JSON value and are kept as canonical
+    JSON. ``tenant`` partitions the cache; ``user`` narrows it to one person where the request is personal;
+    ``knowledge`` is the version of the documents that stand behind the answer. ``tags`` label the stored answer
+    for later removal. ``bypass``, when set, says why this request must not meet the cache at all.
+
+    Raises ``InvalidRequest``.
+    """
+
+    messages: tuple[Message, ...] = field(repr=False)
+    model: str
+    system: str = field(repr=False)
+    tenant: str = field(repr=False)
+    user: str = field(repr=False)
+    tools: str = field(repr=False)
+    tool_choice: str = field(repr=False)
+    response_format: str = field(repr=False)
+    sampling: str
+    knowledge: str
+    tags: tuple[str, ...] = field(repr=False)
+    bypass: str
+
+    def __init__(
+        self,
+        messages: str | Sequence[Message | Mapping[str, Any]],
+        *,
+        model: str = "",
+        system: str = "",
+        tenant: str = "",
+        user: str = "",
+        tools: object = None,
+        tool_choice: object = None,
+        response_format: object = None,
+        sampling: object = None,
+        knowledge: str = "",
+        tags: Sequence[str] = (),
+        bypass: str = "",
+    ) -> None:
+        if isinstance(messages, str):
+            messages = (Message(role="user", text=messages),)
+        for name, value in (
+            ("model", model),
+            ("system", system),
+            ("tenant", tenant),
+            ("user", user),
+            ("knowledge", knowledge),
+        ):
+            if not isinstance(value, str):
+                raise InvalidRequest(f"{name} must be a text, not {type(value).__name__}")
+        if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
+            raise InvalidRequest("tags must be a list of texts")
+        turns = tuple(Message.parse(message) for message in messages)
+        if not turns:
+            raise InvalidRequest("a request needs at least one message")
+        set_field = object.__setattr__
+        set_field(self, "messages", turns)
+        set_field(self, "model", model)
+        set_field(self, "system", system)
+        set_field(self, "tenant", tenant)
+        set_field(self, "user", user)
+        set_field(self, "tools", _frozen_json(tools))
+        set_field(self, "tool_choice", _frozen_json(tool_choice))
+        set_field(self, "response_format", _frozen_json(response_format))
+        set_field(self, "sampling", _frozen_json(sampling))
+        set_field(self, "knowledge", knowledge)
+        set_field(self, "tags", tuple(tags))
+        set_field(self, "bypass", bypass)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canonical:
+    """A request with the differences taken out that can't change the answer (step 1).
+
+    ``question`` is the last turn as the exact tier compares it. ``text`` is what is embedded; it is empty where
+    nothing may be matched by meaning, and ``not_embedded`` then says why.
+    """
+
+    question: str = field(repr=False)
+    text: str = field(repr=False)
+    not_embedded: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """A hard partition of both tiers: two requests share answers only if their scopes are equal.
+
+    ``digest`` is a SHA-256 (32 bytes) over all that must be equal: tenant, user, model, system prompt, earlier
+    turns, tools, response format, sampling, knowledge version, script and embedder. The named parts are kept in the
+    clear for removal and for statistics.
+    """
+
+    digest: bytes
+    tenant: str = field(default="", repr=False)
+    user: str = field(default="", repr=False)
+    model: str = ""
+    embedder: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """Names a question within its scope: SHA-256 (32 bytes) over the scope's digest and the canonical question."""
+
+    scope: Scope
+    digest: bytes
+
+    @property
+    def hex(self) -> str:
+        """The digest as 64 hexadecimal digits; the id of the entry that this question creates."""
+        return self.digest.hex()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one generation. ``cached_input_tokens`` is the part of the input that the provider had cached."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A model's answer.
+
+    ``finish_reason`` uses OpenAI's words (stop, length, content_filter, tool_calls); only ``stop`` is ever stored.
+    ``chunk_lengths`` are the lengths (code points) of the pieces it was streamed in, empty when it was not.
+    ``tool_calls`` holds canonical JSON. ``sources`` are URIs of the documents the answer was made from.
+    ``latency_seconds`` is how long generation took, ``cost_usd`` what it cost; both are filled in by the cache when
+    zero. ``extra`` is vendor JSON for a faithful replay.
+    """
+
+    text: str = field(repr=False)
+    model: str = ""
+    finish_reason: str = "stop"
+    usage: Usage = Usage()
+    chunk_lengths: tuple[int, ...] = field(default=(), repr=False)
+    tool_calls: tuple[str, ...] = field(default=(), repr=False)
+    sources: tuple[str, ...] = field(default=(), repr=False)
+    latency_seconds: float = 0.0
+    cost_usd: float = 0.0
+    extra: str = field(default="", repr=False)
+
+    def chunks(self) -> tuple[str, ...]:
+        """The text in the pieces it was streamed in; one piece when it was not streamed."""
+        if not self.chunk_lengths or sum(self.chunk_lengths) != len(self.text):
+            return (self.text,) if self.text else ()
+        pieces, at = [], 0
+        for length in self.chunk_lengths:
+            pieces.append(self.text[at : at + length])
+            at += length
+        return tuple(pieces)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One way an answer has been asked for. ``digest`` is the Key's (32 bytes); ``vector`` (dim,) float32, norm 1."""
+
+    digest: bytes
+    text: str = field(repr=False)
+    vector: Vector | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """An answer, the questions it answers, and how long it lives.
+
+    ``id`` is the hexadecimal key of the question that created it: storing the same question again replaces the
+    answer instead of adding a row. Fresh before ``expires``, usable as stale before ``stale_until``, dead after;
+    both absolute (seconds UTC epoch, ``inf`` for never). A hit never changes them.
+    ``questions`` are those that the store was asked for: the matched one from ``get`` and ``search``, all of them,
+    the creating one first, from ``entries``.
+    """
+
+    id: str
+    scope: Scope
+    questions: tuple[Question, ...]
+    reply: Reply
+    created: float
+    expires: float = math.inf
+    stale_until: float = math.inf
+    tags: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An entry that might answer, the question of it that matched, and that question's cosine."""
+
+    entry: Entry
+    similarity: float
+
+    @property
+    def question(self) -> Question:
+        """The matched question."""
+        return self.entry.questions[0]
+
+
+class MissReason(StrEnum):
+    """Why the cache did not answer. The same words stand in metrics, headers and docs."""
+
+    ABSENT = "absent"
+    """Nothing near enough to be worth naming is stored in this scope."""
+    EXPIRED = "expired"
+    """The very question is stored, but its answer's life is over."""
+    SCOPE = "scope"
+    """The request can't be placed in a scope (no tenant where the policy demands one)."""
+    BELOW_THRESHOLD = "below_threshold"
+    """The most similar question is not similar enough."""
+    VERIFIER_SAID_NO = "verifier_said_no"
+    BYPASS = "bypass"
+    """The request must not meet the cache, or has nothing that could be matched by meaning."""
+    STORE_UNAVAILABLE = "store_unavailable"
+    EMBEDDER_UNAVAILABLE = "embedder_unavailable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What to do with the candidates (step 6).
+
+    ``serve``: the first of ``candidates`` answers. ``verify``: ask the verifier about them, in order.
+    ``generate``: none may answer; ``reason`` says why. ``reasons`` is the chain in sentences.
+    """
+
+    action: Literal["serve", "verify", "generate"]
+    candidates: tuple[Candidate, ...] = ()
+    reason: MissReason | None = None
+    reasons: tuple[str, ...] = ()
+
+
+Tier: TypeAlias = Literal["exact", "semantic", "verified"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """The cache answers.
+
+    ``similarity`` is 1.0 for an exact hit. ``question`` is the stored question that matched. ``stale`` says that the
+    answer is past its expiry but within the policy's stale window.
+    """
+
+    key: Key
+    entry: Entry
+    tier: Tier
+    similarity: float
+    reasons: tuple[str, ...]
+    age_seconds: float
+    stale: bool = False
+
+    @property
+    def reply(self) -> Reply:
+        """The stored answer."""
+        return self.entry.reply
+
+    @property
+    def question(self) -> str:
+        """The stored question that matched."""
+        return self.entry.questions[0].text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Miss:
+    """The cache does not answer; carries what is already known, so that ``remember`` computes nothing twice.
+
+    ``key`` is None where the request has no place in the cache (bypass, scope); such a miss is never remembered.
+    ``nearest`` are near misses, best first.
+    """
+
+    request: Request
+    key: Key | None
+    canonical: Canonical
+    reason: MissReason
+    reasons: tuple[str, ...]
+    vector: Vector | None = field(default=None, repr=False, compare=False)
+    nearest: tuple[Candidate, ...] = field(default=(), repr=False)
+
+    @property
+    def similarity(self) -> float | None:
+        """Cosine of the nearest stored question; None when nothing came near."""
+        return self.nearest[0].similarity if self.nearest else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the user wants of the cache.
+
+    ``min_similarity``: cosine in [-1, 1] from which a stored answer may be served by meaning; None takes the
+    embedder's default from a measured data file. ``verify_similarity``: from here up to ``min_similarity`` the
+    verifier is asked, where there is one. ``near_miss_margin``: how far below the lowest of the two a candidate is
+    still reported. ``candidates``: how many are considered (1 to 100). ``semantic``: False leaves the exact tier only.
+    ``ttl_seconds``: life of an answer (> 0, ``inf`` for ever; default 7 days). ``stale_seconds``: how long after that it
+    may be served while it is renewed (>= 0). ``require_tenant``: a request without a tenant is a miss and not stored.
+    ``model_families``: model names that share answers, as ``{"claude-haiku-2026-01": "haiku"}``.
+
+    Raises ``ConfigurationError``.
+    """
+
+    min_similarity: float | None = None
+    verify_similarity: float | None = None
+    near_miss_margin: float = 0.05
+    candidates: int = 5
+    semantic: bool = True
+    ttl_seconds: float = 7 * 86400.0
+    stale_seconds: float = 0.0
+    require_tenant: bool = False
+    model_families: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("min_similarity", "verify_similarity"):
+            value = getattr(self, name)
+            if value is not None and not -1.0 <= value <= 1.0:
+                raise ConfigurationError(f"{name} is a cosine in [-1, 1], not {value}")
+        if not 0.0 <= self.near_miss_margin <= 2.0:
+            raise ConfigurationError(f"near_miss_margin must be in [0, 2], not {self.near_miss_margin}")
+        if not 1 <= self.candidates <= 100:
+            raise ConfigurationError(f"candidates must be in 1..100, not {self.candidates}")
+        if not self.ttl_seconds > 0:
+            raise ConfigurationError(f"ttl_seconds must be above 0, not {self.ttl_seconds}")
+        if not self.stale_seconds >= 0:
+            raise ConfigurationError(f"stale_seconds must be 0 or more, not {self.stale_seconds}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selector:
+    """Which entries: all the given conditions hold at once. None means "whatever".
+
+    ``dead_at``: only entries whose ``stale_until`` is at or before this time. A Selector without any condition means
+    every entry.
+    """
+
+    id: str | None = None
+    tag: str | None = None
+    tenant: str | None = field(default=None, repr=False)
+    user: str | None = field(default=None, repr=False)
+    model: str | None = None
+    source: str | None = field(default=None, repr=False)
+    dead_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStats:
+    """Counts and sizes of a store.
+
+    ``payload_bytes`` is what the byte budget counts: replies, questions, vectors and a fixed overhead per row.
+    ``file_bytes`` is what lies on disk (0 for memory). ``evicted`` counts removals for the budget since the store was
+    made.
+    """
+
+    entries: int
+    questions: int
+    vectors: int
+    scopes: int
+    payload_bytes: int
+    file_bytes: int = 0
+    evicted: int = 0

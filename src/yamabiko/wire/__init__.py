@@ -1,0 +1,1 @@
+"""Vendor JSON to Request and Reply, and back; pure."""
