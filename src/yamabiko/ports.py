@@ -58,6 +58,12 @@ class Store(Protocol):
     async def alias(self, entry_id: str, question: Question, /) -> bool:
         """Add one more question to an answer; False when the answer is gone or has ``MAX_QUESTIONS``."""
 
+    def touch(self, entry_id: str, /) -> None:
+        """Note that this entry was served, for eviction. Never waits and never fails.
+
+        Counted in memory and written behind in batches; losing such counts in a crash does no harm. It prolongs no life.
+        """
+
     async def delete(self, entry_id: str, /) -> bool:
         """Remove one entry with all its questions and vectors; False when there was none."""
 

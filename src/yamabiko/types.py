@@ -390,8 +390,8 @@ class Policy:
     embedder's default from a measured data file. ``verify_similarity``: from here up to ``min_similarity`` the
     verifier is asked, where there is one. ``near_miss_margin``: how far below the lowest of the two a candidate is
     still reported. ``candidates``: how many are considered (1 to 100). ``semantic``: False leaves the exact tier only.
-    ``ttl_seconds``: life of an answer (> 0, ``inf`` for ever; default 7 days). ``stale_seconds``: how long after that it
-    may be served while it is renewed (>= 0). ``require_tenant``: a request without a tenant is a miss and not stored.
+    ``ttl_seconds``: life of an answer (> 0, ``inf`` for ever; default 7 days). ``stale_seconds``: how long after that
+    it may be served while it is renewed (>= 0). ``require_tenant``: a request without a tenant is a miss and not stored.
     ``model_families``: model names that share answers, as ``{"claude-haiku-2026-01": "haiku"}``.
 
     Raises ``ConfigurationError``.
