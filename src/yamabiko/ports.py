@@ -61,7 +61,7 @@ class Store(Protocol):
     def touch(self, entry_id: str, /) -> None:
         """Note that this entry was served, for eviction. Never waits and never fails.
 
-        Counted in memory and written behind in batches; losing such counts in a crash does no harm. It prolongs no life.
+        Counted in memory and written behind in batches; counts lost in a crash do no harm. It prolongs no life.
         """
 
     async def delete(self, entry_id: str, /) -> bool:

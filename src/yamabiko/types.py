@@ -45,7 +45,8 @@ def canonical_json(value: object) -> str:
 class Message:
     """One turn of a conversation.
 
-    ``parts`` holds, as canonical JSON, whatever is not plain text: images, tool calls, tool results, documents.
+    ``parts`` holds, as canonical JSON, whatever is not plain text: images, tool calls, tool results, documents. Where
+    blocks of text stand between them, these are in it too, so that the order counts.
     A turn with parts is compared exactly and never by meaning.
     """
 
@@ -75,13 +76,24 @@ class Message:
                 elif isinstance(block, Mapping) and isinstance(block.get("text"), str) and _is_plain(block):
                     texts.append(block["text"])
                 else:
-                    parts.append(canonical_json(block))
+                    parts.append(_block_json(block))
+            if parts:  # what stands before an image and what after it is not the same: all blocks, in order
+                parts = [_block_json(block) for block in content]
         elif content is not None:
             raise InvalidRequest("a message's content must be a text or a list of blocks")
         rest = {k: v for k, v in value.items() if k not in ("role", "content") and v is not None}
         if rest:  # name, tool_calls, tool_call_id, refusal, ...: they change the answer, so they count
             parts.append(canonical_json(rest))
         return cls(role=role, text="\n".join(texts), parts=tuple(parts))
+
+
+def _block_json(block: object) -> str:
+    """A block as canonical JSON, without Anthropic's cache_control, which wanders and changes no answer."""
+    if isinstance(block, str):
+        return canonical_json({"type": "text", "text": block})
+    if isinstance(block, Mapping):
+        return canonical_json({name: value for name, value in block.items() if name != "cache_control"})
+    raise InvalidRequest("each block of a message's content must be a text or an object")
 
 
 def _is_plain(block: Mapping[str, Any]) -> bool:
@@ -391,7 +403,7 @@ class Policy:
     verifier is asked, where there is one. ``near_miss_margin``: how far below the lowest of the two a candidate is
     still reported. ``candidates``: how many are considered (1 to 100). ``semantic``: False leaves the exact tier only.
     ``ttl_seconds``: life of an answer (> 0, ``inf`` for ever; default 7 days). ``stale_seconds``: how long after that
-    it may be served while it is renewed (>= 0). ``require_tenant``: a request without a tenant is a miss and not stored.
+    it may be served while it is renewed (>= 0). ``require_tenant``: a request without a tenant is never stored.
     ``model_families``: model names that share answers, as ``{"claude-haiku-2026-01": "haiku"}``.
 
     Raises ``ConfigurationError``.

@@ -1,0 +1,352 @@
+"""The path: nine steps from a request to an answer, in four ways in.
+
+``lookup`` is steps 1 to 7, which stand in ``yamabiko.lookup``; ``answer`` adds generation and storing, ``stream`` is the
+same in pieces, ``remember`` is the last step alone. Each step is a function of values in its own module; here stands
+only their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Self
+
+from yamabiko.core.admit import refusal_to_store
+from yamabiko.core.economics import Prices
+from yamabiko.core.freshness import lifetime
+from yamabiko.core.normalise import normalise
+from yamabiko.errors import ConfigurationError, InvalidRequest, StoreError
+from yamabiko.flight import Background, Flight, Pieces, was_handed_over
+from yamabiko.lookup import Lookup, Outcome, failure
+from yamabiko.ports import Embedder, Generate, Store, StreamGenerate, Verifier
+from yamabiko.stream import Stream, as_reply, unheard, whole
+from yamabiko.telemetry import Call, Hook, Watch, emit, of_call, of_write
+from yamabiko.types import (
+    Entry,
+    Hit,
+    Key,
+    Miss,
+    MissReason,
+    Policy,
+    Question,
+    Reply,
+    Request,
+    Selector,
+    StoreStats,
+)
+
+
+class Cache:
+    """The semantic cache. ``open_cache`` makes one; use it as ``async with`` or call ``close()``.
+
+    ``min_similarity`` maps an embedding model's id to its default threshold. ``clock`` gives seconds UTC epoch.
+    Whatever ``generate`` raises reaches the caller untouched; a dead store or embedder only ever means a miss.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        embedder: Embedder | None,
+        *,
+        policy: Policy,
+        prices: Prices,
+        min_similarity: Callable[[str], float],
+        verifier: Verifier | None = None,
+        hooks: Sequence[Hook] = (),
+        clock: Callable[[], float] = time.time,
+        store_timeout_seconds: float = 1.0,
+        embedder_timeout_seconds: float = 5.0,
+    ) -> None:
+        self.store = store
+        self.policy = policy
+        self._embedder = embedder
+        self._prices = prices
+        self._hooks = tuple(hooks)
+        self._clock = clock
+        self._unwritten: dict[bytes, Entry] = {}
+        self._lookup = Lookup(
+            store,
+            embedder,
+            policy=policy,
+            unwritten=self._unwritten,
+            min_similarity=min_similarity,
+            verifier=verifier,
+            clock=clock,
+            store_timeout_seconds=store_timeout_seconds,
+            embedder_timeout_seconds=embedder_timeout_seconds,
+        )
+        self._flight: Flight[tuple[Outcome, Reply]] = Flight()
+        self._background = Background()
+        self._purges = 0
+        self._closed = False
+
+    # The four ways in.
+
+    async def lookup(self, request: str | Request) -> Outcome:
+        """Whether the cache can answer, and why or why not. Never calls a model."""
+        watch = Watch(time.perf_counter())
+        outcome = await self._lookup.exact(_as_request(request))
+        if isinstance(outcome, Miss):
+            outcome = await self._lookup.by_meaning(outcome, watch)
+        self._tell("lookup", outcome, watch, outcome.reply if isinstance(outcome, Hit) else None)
+        return outcome
+
+    async def answer(self, request: str | Request, generate: Generate) -> Reply:
+        """The stored answer, or a new one from ``generate``, called once for all who ask the same meanwhile."""
+        watch = Watch(time.perf_counter())
+        request = _as_request(request)
+        outcome = await self._lookup.exact(request)
+        shared = False
+        if isinstance(outcome, Hit):
+            reply = outcome.reply
+            self._renew_if_stale(outcome, request, generate)
+        elif outcome.key is None:
+            reply = await self._generate(request, generate)
+        else:
+            resolve = partial(self._resolve, outcome, generate, watch)
+            (outcome, reply), shared = await self._flight.once(outcome.key.digest, resolve)
+        self._tell("answer", outcome, watch, reply, shared=shared)
+        return reply
+
+    def stream(self, request: str | Request, generate: StreamGenerate) -> Stream:
+        """As ``answer``, in pieces: a stored answer comes in those that it was once streamed in."""
+        return Stream(partial(self._stream, _as_request(request), generate))
+
+    async def remember(self, miss: Miss, reply: Reply | str) -> Entry | None:
+        """Store an answer that the caller generated. None, with an event that says why, where it is not stored."""
+        if not isinstance(miss, Miss):
+            raise InvalidRequest("remember() takes the Miss that lookup() returned, and the reply")
+        reply = self._completed(as_reply(reply), miss.request, 0.0)
+        return await self._write(miss, reply, *self._admitted(miss, reply), "remember")
+
+    # Around the path.
+
+    async def purge(
+        self,
+        *,
+        id: str | None = None,  # noqa: A002 - the word that hits, exports and the command line use
+        tag: str | None = None,
+        tenant: str | None = None,
+        user: str | None = None,
+        model: str | None = None,
+        source: str | None = None,
+        dead: bool = False,
+        everything: bool = False,
+    ) -> int:
+        """Remove the entries that fit all given conditions, with their questions and vectors; how many went.
+
+        ``dead=True``: only those past their life. Answers that are being generated meanwhile are not stored.
+        Raises ``ConfigurationError`` where no condition is given and ``everything`` is not True.
+        """
+        selector = Selector(
+            id=id,
+            tag=tag,
+            tenant=tenant,
+            user=user,
+            model=model,
+            source=source,
+            dead_at=self._clock() if dead else None,
+        )
+        if selector == Selector() and not everything:
+            raise ConfigurationError("purge() needs a condition, such as tag=..., or everything=True")
+        self._purges += 1
+        await self._background.drain()
+        return await self.store.purge(selector)
+
+    def entries(self, selector: Selector | None = None) -> AsyncIterator[Entry]:
+        """Every stored entry that fits, dead or alive, oldest first, with its questions and vectors."""
+        return self.store.entries(selector or Selector())
+
+    async def stats(self) -> StoreStats:
+        """Counts and sizes of the store, after all writes under way are done."""
+        await self._background.drain()
+        return await self.store.stats()
+
+    async def check(self) -> Sequence[str]:
+        """Everything that is wrong with the stored data, in sentences; empty when it is sound."""
+        await self._background.drain()
+        return await self.store.check()
+
+    async def drain(self) -> None:
+        """Wait until all writes and renewals behind earlier replies are done and their events told."""
+        await self._background.drain()
+        await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Finish what is under way and let go of everything. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        await self.drain()
+        if self._embedder is not None:
+            await self._embedder.close()
+        await self.store.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # Step 8: one generation for all who wait.
+
+    async def _resolve(self, miss: Miss, generate: Generate, watch: Watch, pieces: Pieces) -> tuple[Outcome, Reply]:
+        pieces.outcome = outcome = await self._lookup.by_meaning(miss, watch)
+        if isinstance(outcome, Hit):
+            self._renew_if_stale(outcome, miss.request, generate)
+            reply = outcome.reply
+        else:
+            purges = self._purges
+            reply = await self._generate(miss.request, generate)
+            self._keep_behind(outcome, reply, purges)
+        for piece in reply.chunks():
+            pieces.push(piece)
+        return outcome, reply
+
+    async def _resolve_stream(
+        self, miss: Miss, generate: StreamGenerate, watch: Watch, pieces: Pieces
+    ) -> tuple[Outcome, Reply]:
+        pieces.outcome = outcome = await self._lookup.by_meaning(miss, watch)
+        if isinstance(outcome, Hit):
+            self._renew_if_stale(outcome, miss.request, whole(generate, unheard))
+            for piece in outcome.reply.chunks():
+                pieces.push(piece)
+            return outcome, outcome.reply
+        purges = self._purges
+        reply = await self._generate(miss.request, whole(generate, pieces.push))
+        self._keep_behind(outcome, reply, purges)
+        return outcome, reply
+
+    async def _stream(self, request: Request, generate: StreamGenerate, stream: Stream) -> AsyncIterator[str]:
+        watch = Watch(time.perf_counter())
+        stream.outcome = outcome = await self._lookup.exact(request)
+        shared = False
+        if isinstance(outcome, Hit):
+            self._renew_if_stale(outcome, request, whole(generate, unheard))
+            stream.reply = outcome.reply
+            for piece in stream.reply.chunks():
+                yield piece
+        else:
+            digest = outcome.key.digest if outcome.key is not None else object()  # without a key: shared with nobody
+            resolve = partial(self._resolve_stream, outcome, generate, watch)
+            told = False
+            while stream.reply is None:
+                with self._flight.join(digest, resolve) as (generation, shared):
+                    async for piece in generation.pieces.follow():
+                        stream.outcome, told = generation.pieces.outcome, True
+                        yield piece
+                    try:
+                        stream.outcome, stream.reply = await generation.result()
+                    except asyncio.CancelledError:
+                        if told or not was_handed_over(generation.task):
+                            raise
+        self._tell("stream", stream.outcome or outcome, watch, stream.reply, shared=shared)
+
+    async def _generate(self, request: Request, generate: Generate) -> Reply:
+        started = time.perf_counter()
+        reply = as_reply(await generate(request))
+        return self._completed(reply, request, time.perf_counter() - started)
+
+    def _completed(self, reply: Reply, request: Request, seconds: float) -> Reply:
+        """The reply with what it took and what it cost, where the generator did not say."""
+        model = reply.model or request.model
+        return replace(
+            reply,
+            model=model,
+            latency_seconds=reply.latency_seconds or seconds,
+            cost_usd=reply.cost_usd or self._prices.cost_usd(reply.usage, model),
+        )
+
+    # Step 9: storing, after the reply has left.
+
+    def _keep_behind(self, miss: Miss, reply: Reply, purges: int) -> None:
+        if miss.key is not None and purges == self._purges:
+            entry, why = self._admitted(miss, reply)
+            self._background.spawn("storing", self._write(miss, reply, entry, why, "remember"))
+
+    def _renew_if_stale(self, hit: Hit, request: Request, generate: Generate) -> None:
+        if hit.stale:
+            self._background.spawn("renewing", self._renew(hit, request, generate))
+
+    async def _renew(self, hit: Hit, request: Request, generate: Generate) -> None:
+        stored_as = Miss(
+            request=request,
+            key=hit.key,
+            canonical=normalise(request),
+            reason=MissReason.EXPIRED,
+            reasons=("a stale answer was served",),
+        )
+
+        async def make(_: Pieces) -> tuple[Outcome, Reply]:
+            purges = self._purges
+            reply = await self._generate(request, generate)
+            if purges == self._purges:
+                await self._write(stored_as, reply, *self._admitted(stored_as, reply), "renew")
+            return stored_as, reply
+
+        await self._flight.once(b"renew" + hit.key.digest, make)
+
+    def _admitted(self, miss: Miss, reply: Reply) -> tuple[Entry | None, str]:
+        """The entry to store, or why there is none. From now on a look-up finds it, written or not."""
+        why = "; ".join(miss.reasons) if miss.key is None else refusal_to_store(miss.request, reply)
+        if miss.key is None or why:
+            return None, why
+        entry = self._unwritten[miss.key.digest] = self._entry(miss, miss.key, reply)
+        return entry, ""
+
+    async def _write(self, miss: Miss, reply: Reply, entry: Entry | None, why: str, call: Call) -> Entry | None:
+        watch = Watch(time.perf_counter())
+        stored = None
+        if entry is not None:
+            try:
+                whole = await self._with_vector(miss, entry, watch)
+                await self.store.put(whole, now=entry.created)
+                stored = whole
+            except StoreError as error:
+                why = failure("store", error)
+            finally:
+                digest = entry.questions[0].digest
+                if self._unwritten.get(digest) is entry:
+                    del self._unwritten[digest]
+        event = of_write(call, miss, watch, reply, stored=stored is not None, why=why)
+        emit(self._hooks, event, asyncio.get_running_loop().call_soon)
+        return stored
+
+    async def _with_vector(self, miss: Miss, entry: Entry, watch: Watch) -> Entry:
+        """The entry, embedded now where the look-up did not come that far."""
+        if miss.vector is not None or miss.reason is MissReason.EMBEDDER_UNAVAILABLE or not self.policy.semantic:
+            return entry
+        vector = (await self._lookup.embedded(miss, watch)).vector
+        return replace(entry, questions=(replace(entry.questions[0], vector=vector),))
+
+    def _entry(self, miss: Miss, key: Key, reply: Reply) -> Entry:
+        now = self._clock()
+        expires, stale_until = lifetime(self.policy, now)
+        return Entry(
+            id=key.hex,
+            scope=key.scope,
+            questions=(Question(digest=key.digest, text=miss.canonical.question, vector=miss.vector),),
+            reply=reply,
+            created=now,
+            expires=expires,
+            stale_until=stale_until,
+            tags=miss.request.tags,
+        )
+
+    def _tell(self, call: Call, outcome: Outcome, watch: Watch, reply: Reply | None, *, shared: bool = False) -> None:
+        if isinstance(outcome, Hit):
+            self.store.touch(outcome.entry.id)
+        if self._hooks:
+            event = of_call(call, outcome, watch, reply, shared=shared)
+            emit(self._hooks, event, asyncio.get_running_loop().call_soon)
+
+
+def _as_request(value: str | Request) -> Request:
+    if isinstance(value, Request):
+        return value
+    if isinstance(value, str):
+        return Request(value)
+    raise InvalidRequest(f"a request is a text or a yamabiko.Request, not {type(value).__name__}")

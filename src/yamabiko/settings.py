@@ -1,0 +1,308 @@
+"""One frozen tree of settings, and where each value came from. Pure: mappings and text come in, nothing is read.
+
+``Settings.load`` takes the strongest source that names a setting: argument, environment, TOML, default.
+
+* arguments: dotted names (``{"store.max_bytes": 2**30}``), nested mappings, or whole parts (``{"policy": Policy()}``).
+* environment: ``YAMABIKO_``, then the name in capitals with ``__`` for the dot: ``YAMABIKO_STORE__MAX_BYTES=512MiB``.
+  An empty variable counts as not set. ``YAMABIKO_SETTINGS_FILE`` may name the TOML file; reading it is the caller's.
+* TOML: one table for each part: ``[store]`` and ``max_bytes = "512MiB"``.
+
+Text may say sizes (``512MiB``, ``1.5GB``), durations (``7d``, ``1h30m``, ``250ms``, ``inf``), ``true`` or ``false``,
+``none`` where a setting may be absent, and ``name=family,name=family`` for ``policy.model_families``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cache
+from types import MappingProxyType, NoneType
+from typing import Any, Literal, NoReturn, Self, get_args, get_origin, get_type_hints
+
+from yamabiko.errors import ConfigurationError
+from yamabiko.types import Policy
+from yamabiko.units import in_words, parse_bytes, parse_seconds, parse_switch
+
+PREFIX = "YAMABIKO_"
+FILE_VARIABLE = "YAMABIKO_SETTINGS_FILE"
+MASK = "********"
+_NONE_GIVEN: Mapping[str, Any] = MappingProxyType({})
+_HOW = MappingProxyType({"bytes": "in bytes or as in 512MiB", "seconds": "in seconds or as in 1h30m"})
+
+
+def _about(doc: str, unit: str = "", low: float | None = None, high: float | None = None) -> dict[str, Any]:
+    """A setting's metadata: what it means, its unit, and the smallest and the largest number that it may be."""
+    return {"doc": doc, "unit": unit, "range": (low, high)}
+
+
+_POLICY = MappingProxyType(
+    {
+        "min_similarity": _about(
+            "from here on an answer may be served by meaning; none: the embedder's own default", "cosine", -1, 1
+        ),
+        "verify_similarity": _about("from here on the verifier is asked, where there is one", "cosine", -1, 1),
+        "near_miss_margin": _about("how far below these a near miss is still reported", "cosine", 0, 2),
+        "candidates": _about("how many stored entries are considered for one request", "entries", 1, 100),
+        "semantic": _about("false: only the very same question is answered"),
+        "ttl_seconds": _about("life of an answer; a hit never prolongs it", "seconds", 0.001),
+        "stale_seconds": _about("how long after that it may be served while it is renewed", "seconds", 0),
+        "require_tenant": _about("a request without a tenant is a miss and not stored"),
+        "model_families": _about("models that share answers, each with the name of its family"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
+    """How the store keeps entries. Raises ``ConfigurationError``."""
+
+    durability: Literal["normal", "full"] = field(
+        default="normal",
+        metadata=_about("full: acknowledged after fsync; normal: a power cut may undo the last writes"),
+    )
+    max_bytes: int | None = field(
+        default=None, metadata=_about("evict beyond so much in replies, questions and vectors; none: never", "bytes", 1)
+    )
+    index_bytes: int = field(
+        default=2 * 1024**3, metadata=_about("memory that the vector indexes of one process may take", "bytes", 1)
+    )
+    timeout_seconds: float = field(
+        default=5.0, metadata=_about("after that the store counts as unavailable", "seconds", 0.001, 3600)
+    )
+    accelerator: Literal["numpy", "faiss"] = field(
+        default="numpy", metadata=_about("what scans large scopes; faiss needs the extra of that name")
+    )
+
+    def __post_init__(self) -> None:
+        _check(self, "store.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedderSettings:
+    """What turns a question into a vector. Raises ``ConfigurationError``."""
+
+    kind: Literal["local", "http", "directory", "none"] = field(
+        default="local",
+        metadata=_about("local: on this device; directory: your model; http: a server; none: exact only"),
+    )
+    path: str = field(default="", metadata=_about("folder of an ONNX model with its tokenizer.json, for directory"))
+    url: str = field(default="", repr=False, metadata=_about("base URL of an OpenAI-compatible server, for http"))
+    model: str = field(default="", metadata=_about("name of the model, for http"))
+    dim: int | None = field(default=None, metadata=_about("size of its vectors, for http", "components", 1, 65536))
+    api_key: str = field(default="", repr=False, metadata=_about("bearer token, for http; never shown"))
+    timeout_seconds: float = field(
+        default=10.0, metadata=_about("after that a look-up goes on without a vector", "seconds", 0.001, 3600)
+    )
+    threads: int = field(default=1, metadata=_about("processor threads of a model on this device", "threads", 1, 256))
+
+    def __post_init__(self) -> None:
+        _check(self, "embedder.")
+        for name in {"directory": ("path",), "http": ("url", "model", "dim")}.get(self.kind, ()):
+            if not getattr(self, name):
+                raise ConfigurationError(f'embedder.{name} must be set where embedder.kind is "{self.kind}"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set. ``sources`` says where each value that is not a default came from.
+
+    Raises ``ConfigurationError``.
+    """
+
+    url: str = field(  # without repr, as every setting that may hold a secret: explain() masks those
+        default="sqlite:///yamabiko.db", repr=False, metadata=_about("the store: sqlite:///FILE or memory://")
+    )
+    prices_path: str = field(default="", metadata=_about("your own price file; empty: the one in the package"))
+    policy: Policy = field(default_factory=Policy)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    embedder: EmbedderSettings = field(default_factory=EmbedderSettings)
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check(self, "")
+
+    @classmethod
+    def load(
+        cls, *, arguments: Mapping[str, object] = _NONE_GIVEN, environ: Mapping[str, str] = _NONE_GIVEN, toml: str = ""
+    ) -> Self:
+        """Settings from all sources, the strongest first: ``arguments``, ``environ``, ``toml`` (its text), defaults.
+
+        Raises ``ConfigurationError`` for a name that does not exist, a wrong type and a value out of range. The message
+        names the setting and its source, never a secret.
+        """
+        values: dict[str, object] = {}
+        sources: dict[str, str] = {}
+        for source, name, raw in (*_from_toml(toml), *_from_environ(environ), *_leaves(arguments, "argument")):
+            if name not in known_settings():
+                nearest = difflib.get_close_matches(name, known_settings(), n=1, cutoff=0.0)[0]
+                raise ConfigurationError(f"there is no setting {name} ({source}); the nearest is {nearest}")
+            values[name] = known_settings()[name].read(raw, source)
+            sources[name] = source
+        parts: dict[str, dict[str, Any]] = {"": {}, "policy": {}, "store": {}, "embedder": {}}
+        for name, value in values.items():
+            part, _, leaf = name.rpartition(".")
+            parts[part][leaf] = value
+        return cls(
+            policy=Policy(**parts["policy"]),
+            store=StoreSettings(**parts["store"]),
+            embedder=EmbedderSettings(**parts["embedder"]),
+            sources=MappingProxyType(sources),
+            **parts[""],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One leaf of the tree: dotted ``name``, type (without its None where ``optional``), ``default`` and metadata."""
+
+    name: str
+    kind: Any
+    optional: bool
+    default: object
+    secret: bool
+    doc: str
+    unit: str
+    range: tuple[float | None, float | None]
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return PREFIX + self.name.upper().replace(".", "__")
+
+    @property
+    def allowed(self) -> str:
+        """What a value may be, in words."""
+        low, high = self.range
+        words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}.get(self.kind, "")
+        words = words or (" or ".join(get_args(self.kind)) if self._is(Literal) else "name=family pairs")
+        bounds = (
+            f"at least {low:g}" if high is None and low is not None else f"from {low:g} to {high:g}" if high else ""
+        )
+        detail = (words, _HOW.get(self.unit, ""), bounds, "or none" if self.optional else "")
+        return ", ".join(filter(None, detail))
+
+    def read(self, raw: object, source: str) -> object:
+        """The value that ``raw`` means: text is parsed, then type and range are checked."""
+        try:
+            value = self._parsed(raw.strip()) if isinstance(raw, str) else raw
+        except (ValueError, OverflowError):
+            self.refuse(raw, source)
+        if not self.fits(value):
+            self.refuse(raw, source)
+        return float(value) if self.kind is float and isinstance(value, int) else value
+
+    def _parsed(self, text: str) -> object:
+        if self.optional and text.lower() == "none":
+            return None
+        if self.kind is bool:
+            return parse_switch(text)
+        if self.kind is int:
+            return parse_bytes(text) if self.unit == "bytes" else int(text)
+        if self.kind is float:
+            return parse_seconds(text) if self.unit == "seconds" else float(text)
+        if self._is(Mapping):
+            pairs = [pair.split("=") for pair in text.split(",") if pair.strip()]
+            return {name.strip(): family.strip() for name, family in pairs}
+        return text
+
+    def _is(self, origin: object) -> bool:
+        return get_origin(self.kind) is origin
+
+    def fits(self, value: object) -> bool:
+        """Whether type and range are right."""
+        if value is None:
+            return self.optional
+        if self._is(Literal):
+            return value in get_args(self.kind)
+        if self._is(Mapping):
+            return isinstance(value, Mapping) and all(isinstance(x, str) and x for pair in value.items() for x in pair)
+        if self.kind not in (int, float):
+            return isinstance(value, self.kind)
+        if isinstance(value, bool) or not isinstance(value, int if self.kind is int else int | float):
+            return False
+        low, high = self.range
+        return (low is None or value >= low) and (high is None or value <= high)
+
+    def refuse(self, value: object, source: str) -> NoReturn:
+        """Say what would have fitted. A text may be a secret: only its type is named."""
+        got = type(value).__name__ if self.kind is str else f"{value!r:.60}"
+        raise ConfigurationError(f"{self.name} ({source}) must be {self.allowed}; got {got}")
+
+
+def explain(settings: Settings) -> dict[str, tuple[object, str]]:
+    """Each dotted name with its value and where that came from; secrets, and passwords in URLs, are masked."""
+    lines: dict[str, tuple[object, str]] = {}
+    for name, setting in known_settings().items():
+        part, _, leaf = name.rpartition(".")
+        value = getattr(getattr(settings, part) if part else settings, leaf)
+        source = settings.sources.get(name, "default" if value == setting.default else "argument")
+        if setting.secret and value:
+            value = re.sub(r"(?<=://)[^/]*@", f"{MASK}@", value) if "://" in value else MASK
+        lines[name] = (dict(value) if isinstance(value, Mapping) else value, source)
+    return lines
+
+
+def settings_table() -> str:
+    """The Markdown table of every setting, for the documentation."""
+    lines = ["| setting | default | may be | environment | meaning |", "| --- | --- | --- | --- | --- |"]
+    for name, setting in known_settings().items():
+        default = f"`{in_words(setting.default, setting.unit)}`".replace("``", "")
+        lines.append(f"| `{name}` | {default} | {setting.allowed} | `{setting.variable}` | {setting.doc} |")
+    return "\n".join(lines) + "\n"
+
+
+@cache
+def known_settings() -> Mapping[str, Setting]:
+    """Every leaf of the tree by its dotted name, in the order of the documentation."""
+    parts: Mapping[str, Any] = {"": Settings, "policy.": Policy, "store.": StoreSettings, "embedder.": EmbedderSettings}
+    known = {}
+    for prefix, part in parts.items():
+        hints = get_type_hints(part)
+        for leaf in fields(part):
+            about = _POLICY[leaf.name] if part is Policy else leaf.metadata
+            if about:
+                optional = NoneType in get_args(hints[leaf.name])
+                known[prefix + leaf.name] = Setting(
+                    name=prefix + leaf.name,
+                    kind=get_args(hints[leaf.name])[0] if optional else hints[leaf.name],
+                    optional=optional,
+                    default={} if leaf.default is MISSING else leaf.default,
+                    secret=not leaf.repr,
+                    **about,
+                )
+    return MappingProxyType(known)
+
+
+def _check(part: object, prefix: str) -> None:
+    """Types and ranges of a part that was made by hand."""
+    for name, setting in known_settings().items():
+        leaf = name.removeprefix(prefix)
+        if name.startswith(prefix) and "." not in leaf and not setting.fits(getattr(part, leaf)):
+            setting.refuse(getattr(part, leaf), "argument")
+
+
+def _leaves(tree: Mapping[str, Any], source: str, prefix: str = "") -> Iterator[tuple[str, str, object]]:
+    """Source, dotted name and value of each leaf; a part given whole is taken apart, a setting's own mapping is not."""
+    for name, given in tree.items():
+        whole = is_dataclass(given) and not isinstance(given, type)
+        value = {leaf.name: getattr(given, leaf.name) for leaf in fields(given)} if whole else given
+        if isinstance(value, Mapping) and prefix + name not in known_settings():
+            yield from _leaves(value, source, f"{prefix}{name}.")
+        else:
+            yield source, prefix + name, value
+
+
+def _from_environ(environ: Mapping[str, str]) -> Iterator[tuple[str, str, object]]:
+    for variable, text in environ.items():
+        if variable.startswith(PREFIX) and variable != FILE_VARIABLE and text:
+            yield f"environment {variable}", variable.removeprefix(PREFIX).lower().replace("__", "."), text
+
+
+def _from_toml(toml: str) -> Iterator[tuple[str, str, object]]:
+    try:
+        return _leaves(tomllib.loads(toml), "TOML")
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"the settings are not TOML: {error}") from None

@@ -1,0 +1,66 @@
+"""What no store takes in, said the same way by all of them, before anything is written."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from yamabiko.errors import InvalidRequest, StoreMismatch
+from yamabiko.types import MAX_QUESTIONS, Entry, Question, Vector
+
+NORM_TOLERANCE = 0.01
+"""How far from 1 the L2 norm of a vector may be: rounding to float16 or bfloat16 stays below, a vector that was never
+normalised does not. A similarity is the plain product with the stored vector, so it is off by no more than this."""
+
+
+def check_vector(vector: Vector, dim: int) -> None:
+    """Raises ``StoreMismatch`` for another dimension, ``InvalidRequest`` for NaN, inf, or an L2 norm other than 1."""
+    if vector.shape != (dim,):
+        raise StoreMismatch(
+            f"this store was made for vectors of shape ({dim},), not {vector.shape}: "
+            "use the embedder it was made with, or another store"
+        )
+    norm = float(np.linalg.norm(vector.astype(np.float64)))
+    if not abs(norm - 1.0) <= NORM_TOLERANCE:  # NaN and inf end here too
+        raise InvalidRequest(f"a vector must be finite and of L2 norm 1, not {norm:.6g}: divide it by its norm first")
+
+
+def check_question(question: Question, dim: int) -> None:
+    """Raises ``StoreMismatch`` or ``InvalidRequest``."""
+    check_text(question.text, "a question")
+    if question.vector is not None:
+        check_vector(question.vector, dim)
+
+
+def check_entry(entry: Entry, dim: int) -> None:
+    """Raises ``StoreMismatch`` or ``InvalidRequest``."""
+    if not 1 <= len(entry.questions) <= MAX_QUESTIONS:
+        raise InvalidRequest(f"an entry needs 1 to {MAX_QUESTIONS} questions, not {len(entry.questions)}")
+    reply = entry.reply
+    for text in (reply.text, reply.model, reply.extra, *reply.tool_calls, *reply.sources):
+        check_text(text, "a reply")
+    for text in entry.tags:
+        check_text(text, "a tag")
+    for question in entry.questions:
+        check_question(question, dim)
+
+
+def check_text(text: str, what: str) -> None:
+    """Raises ``InvalidRequest`` for half a surrogate pair, which no encoding can write."""
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(
+            f"{what} holds half a surrogate pair: it was cut inside a character or decoded wrongly"
+        ) from None  # the original error's message would show the text
+
+
+def rounded(vector: Vector) -> Vector:
+    """The vector as every store keeps it, float16, written as float32 again; read-only, and no view of the original.
+
+    All stores compute similarities from it, so all of them find the same.
+    """
+    kept = vector.astype(np.float16).astype(np.float32)
+    kept.flags.writeable = False
+    return kept
