@@ -5,11 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import replace
-from importlib.resources import files
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from yamabiko.cache import Cache
 from yamabiko.core.economics import Prices, parse
@@ -71,9 +68,9 @@ def open_cache(
     async def make() -> Cache:
         used_embedder: Embedder | None
         if embedder is None:
-            used_embedder = _embedder(chosen.embedder)
+            used_embedder = make_embedder(chosen.embedder)
         elif isinstance(embedder, str):
-            used_embedder = _embedder(replace(chosen.embedder, kind=embedder))
+            used_embedder = make_embedder(replace(chosen.embedder, kind=embedder))
         else:
             used_embedder = embedder
         used_store = store if store is not None else await _store(chosen, used_embedder)
@@ -104,6 +101,9 @@ def open_sync_cache(url: str | None = None, **options: Any) -> SyncCache:
 
 def load_prices(path: str = "") -> Prices:
     """The prices of the package, dated; or those of a file of the same form. Raises ``ConfigurationError``."""
+    from importlib.resources import files
+    from pathlib import Path
+
     if not path:
         return parse(files("yamabiko.core").joinpath("data/prices.json").read_text(encoding="utf-8"))
     try:
@@ -118,7 +118,8 @@ def _default_min_similarity(model: str) -> float:
     return default_min_similarity(model)
 
 
-def _embedder(settings: EmbedderSettings) -> Embedder | None:
+def make_embedder(settings: EmbedderSettings) -> Embedder | None:
+    """The embedder that the settings name; None for "none". Raises ``ConfigurationError`` or ``MissingExtra``."""
     match settings.kind:
         case "none":
             return None
@@ -145,6 +146,8 @@ def _embedder(settings: EmbedderSettings) -> Embedder | None:
 
 
 async def _store(settings: Settings, embedder: Embedder | None) -> Store:
+    from urllib.parse import unquote, urlsplit
+
     parts = urlsplit(settings.url)
     make = _SCHEMES.get(parts.scheme)
     if make is None:
@@ -158,6 +161,8 @@ async def _store(settings: Settings, embedder: Embedder | None) -> Store:
 
 def _with_query(store: StoreSettings, query: str) -> StoreSettings:
     """The store's settings with those of a URL's query, ``?max_bytes=1GiB``."""
+    from urllib.parse import parse_qsl
+
     given = dict(parse_qsl(query, keep_blank_values=True))
     read = Settings.load(arguments={f"store.{name}": value for name, value in given.items()}).store
     return replace(store, **{name: getattr(read, name) for name in given})

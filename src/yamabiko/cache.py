@@ -1,8 +1,8 @@
 """The path: nine steps from a request to an answer, in four ways in.
 
-``lookup`` is steps 1 to 7, which stand in ``yamabiko.lookup``; ``answer`` adds generation and storing, ``stream`` is the
-same in pieces, ``remember`` is the last step alone. Each step is a function of values in its own module; here stands
-only their order.
+``lookup`` is steps 1 to 7, which stand in ``yamabiko.lookup``; ``answer`` adds generation and storing, ``stream`` is
+the same in pieces, ``remember`` is the last step alone. Each step is a function of values in its own module; here
+stands only their order.
 """
 
 from __future__ import annotations

@@ -144,7 +144,10 @@ class Lookup:
             watch.embed_seconds += time.perf_counter() - started
         if vector is not None:
             return replace(miss, vector=vector)
-        why = "the text is longer than the embedding model's window: the very same question only"
+        why = (
+            "the embedding model would not see all of the text (longer than its window, or with characters it does "
+            "not know): the very same question only"
+        )
         canonical = replace(miss.canonical, text="", not_embedded=why)
         reason = _unless_expired(miss, MissReason.BYPASS)
         return replace(miss, canonical=canonical, reason=reason, reasons=(*miss.reasons, why))

@@ -13,9 +13,7 @@ Text may say sizes (``512MiB``, ``1.5GB``), durations (``7d``, ``1h30m``, ``250m
 
 from __future__ import annotations
 
-import difflib
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
@@ -137,6 +135,8 @@ class Settings:
         sources: dict[str, str] = {}
         for source, name, raw in (*_from_toml(toml), *_from_environ(environ), *_leaves(arguments, "argument")):
             if name not in known_settings():
+                import difflib  # noqa: PLC0415 - only who misspells a name waits for it
+
                 nearest = difflib.get_close_matches(name, known_settings(), n=1, cutoff=0.0)[0]
                 raise ConfigurationError(f"there is no setting {name} ({source}); the nearest is {nearest}")
             values[name] = known_settings()[name].read(raw, source)
@@ -302,6 +302,8 @@ def _from_environ(environ: Mapping[str, str]) -> Iterator[tuple[str, str, object
 
 
 def _from_toml(toml: str) -> Iterator[tuple[str, str, object]]:
+    import tomllib  # noqa: PLC0415 - only who has a file waits for its parser
+
     try:
         return _leaves(tomllib.loads(toml), "TOML")
     except tomllib.TOMLDecodeError as error:

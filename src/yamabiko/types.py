@@ -62,6 +62,8 @@ class Message:
         """
         if isinstance(value, Message):
             return value
+        if not isinstance(value, Mapping):
+            raise InvalidRequest('each message must be an object: {"role": "user", "content": "..."}')
         role, content = value.get("role"), value.get("content")
         if not isinstance(role, str):
             raise InvalidRequest('each message needs a role: {"role": "user", "content": "..."}')
@@ -154,13 +156,8 @@ class Request:
     ) -> None:
         if isinstance(messages, str):
             messages = (Message(role="user", text=messages),)
-        for name, value in (
-            ("model", model),
-            ("system", system),
-            ("tenant", tenant),
-            ("user", user),
-            ("knowledge", knowledge),
-        ):
+        texts = {"model": model, "system": system, "tenant": tenant, "user": user, "knowledge": knowledge}
+        for name, value in texts.items():
             if not isinstance(value, str):
                 raise InvalidRequest(f"{name} must be a text, not {type(value).__name__}")
         if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
@@ -168,19 +165,14 @@ class Request:
         turns = tuple(Message.parse(message) for message in messages)
         if not turns:
             raise InvalidRequest("a request needs at least one message")
-        set_field = object.__setattr__
-        set_field(self, "messages", turns)
-        set_field(self, "model", model)
-        set_field(self, "system", system)
-        set_field(self, "tenant", tenant)
-        set_field(self, "user", user)
-        set_field(self, "tools", _frozen_json(tools))
-        set_field(self, "tool_choice", _frozen_json(tool_choice))
-        set_field(self, "response_format", _frozen_json(response_format))
-        set_field(self, "sampling", _frozen_json(sampling))
-        set_field(self, "knowledge", knowledge)
-        set_field(self, "tags", tuple(tags))
-        set_field(self, "bypass", bypass)
+        for name, value in texts.items():
+            object.__setattr__(self, name, value)
+        given = {"tools": tools, "tool_choice": tool_choice, "response_format": response_format, "sampling": sampling}
+        for name, part in given.items():
+            object.__setattr__(self, name, _frozen_json(part))
+        object.__setattr__(self, "messages", turns)
+        object.__setattr__(self, "tags", tuple(tags))
+        object.__setattr__(self, "bypass", bypass)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -420,14 +412,16 @@ class Policy:
     model_families: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("min_similarity", "verify_similarity"):
+        ranges = {
+            "min_similarity": (-1, 1),
+            "verify_similarity": (-1, 1),
+            "near_miss_margin": (0, 2),
+            "candidates": (1, 100),
+        }
+        for name, (low, high) in ranges.items():
             value = getattr(self, name)
-            if value is not None and not -1.0 <= value <= 1.0:
-                raise ConfigurationError(f"{name} is a cosine in [-1, 1], not {value}")
-        if not 0.0 <= self.near_miss_margin <= 2.0:
-            raise ConfigurationError(f"near_miss_margin must be in [0, 2], not {self.near_miss_margin}")
-        if not 1 <= self.candidates <= 100:
-            raise ConfigurationError(f"candidates must be in 1..100, not {self.candidates}")
+            if value is not None and not low <= value <= high:
+                raise ConfigurationError(f"{name} must be in [{low}, {high}], not {value}")
         if not self.ttl_seconds > 0:
             raise ConfigurationError(f"ttl_seconds must be above 0, not {self.ttl_seconds}")
         if not self.stale_seconds >= 0:

