@@ -100,14 +100,15 @@ def open_sync_cache(url: str | None = None, **options: Any) -> SyncCache:
 
 
 def load_prices(path: str = "") -> Prices:
-    """The prices of the package, dated; or those of a file of the same form. Raises ``ConfigurationError``."""
+    """The prices of the package, dated, under those of a file of the same form; raises ``ConfigurationError``."""
     from importlib.resources import files
     from pathlib import Path
 
+    prices = parse(files("yamabiko.core").joinpath("data/prices.json").read_text(encoding="utf-8"))
     if not path:
-        return parse(files("yamabiko.core").joinpath("data/prices.json").read_text(encoding="utf-8"))
+        return prices
     try:
-        return parse(Path(path).read_text(encoding="utf-8"))
+        return prices.overridden_by(parse(Path(path).read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigurationError(f"the price file {path} can't be read: {error.strerror}") from error
 

@@ -98,7 +98,7 @@ class Embedder(Protocol):
         """The id of the model that embeds this text; part of the scope, so that models never mix. Fast, pure."""
 
     async def embed(self, texts: Sequence[str], /) -> Sequence[Vector | None]:
-        """One float32 vector of shape (dim,) and L2 norm 1 per text; None where a text exceeds the window.
+        """One float32 vector of shape (dim,) and L2 norm 1 per text; None where the model can't see all of a text.
 
         Raises ``EmbeddingError``.
         """

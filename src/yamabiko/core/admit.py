@@ -8,78 +8,84 @@ stored refusal would be repeated to everybody.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from yamabiko.types import Reply, Request
+
+# Patterns stand here as text: re compiles and keeps each at its first use, not when the package is imported.
 
 _REFUSAL_LENGTH = 600
 """Code points. A longer text that begins with an apology goes on to answer."""
 
-_ENGLISH_SORRY = (
-    r"(?:(?:i['’]?m|i am|we['’]?re|we are)\s+(?:(?:so|very|really|truly)\s+)?(?:sorry|afraid|unable)|sorry|apologies"
-    r"|my apologies|i apologi[sz]e|unfortunately|as an ai(?:\s+\w+){0,4}?)"
+_SORRY = (
+    r"(?:(?:i['’]?m|i am|we['’]?re|we are)\s+(?:(?:so|very|really|truly)\s+)?(?:sorry|afraid)|sorry|apologies"
+    r"|my apologies|i apologi[sz]e|unfortunately|as an ai(?:\s+\w+){0,4})[\s,.;:!—–-]*(?:but|that|however)?[\s,]*"
 )
-_ENGLISH_CANNOT = (
-    r"(?:(?:i|we)\s+(?:can['’]?t|cannot|can not|won['’]?t|will not|am not able to|are not able to|['’]?m not able to|"
-    r"am unable to|must decline|must refuse|do not feel comfortable)|i['’]m (?:unable|not able) to"
-    r"|(?:i|we) (?:don['’]t|do not) feel comfortable)"
+_CANNOT = (
+    r"(?:(?:i|we)\s+(?:can['’]?t|cannot|can not|won['’]?t|will not|(?:am|are) (?:not able|unable) to|must)"
+    r"|(?:i['’]m|we['’]re|unable|not able)(?:\s+(?:unable|not able))?\s+to)(?:\s+be able to)?"
 )
-_ENGLISH_DO = (
-    r"(?:\s+(?:to|with|in|on|really|directly))*\s*(?:help|assist|answer|provide|comply|fulfil|fulfill|do that|do this"
-    r"|discuss|engage|support|share|give|offer|create|generate|write|produce|respond|continue|participate|complete)"
+_HELP = (
+    r"(?:\s+(?:to|with|in|on|really|directly))*\s+(?:help|assist|answer|provide|comply|fulfil|fulfill|do (?:that|this)"
+    r"|decline|refuse|discuss|engage|support|share|give|offer|create|generate|write|produce|respond|continue"
+    r"|participate|complete)\b"
+)
+_NO_ANSWER = (
+    r"(?:i|we)\s+(?:(?:don['’]?t|do not) feel comfortable|(?:don['’]?t|do not) have (?:\w+\s+){0,3}?"
+    r"(?:information|context|data|details|access)\b"
+    r"|(?:don['’]?t|do not) know(?:\s+the answer(?:\s+to\s+\w+(?:\s+\w+)?)?)?\s*(?:[.!]|\Z))"
+)
+_KANENAI = r"(?:でき(?:ません|かねます|ない)|出来(?:ません|かねます)|かねます|控え|られません|(?:いた|致)しません)"
+_KOTAE = r"(?:お?答え|お応え|回答|お手伝い|お力になる|協力|支援)"
+_WABI = (
+    r"(?:(?:大変|誠に|まことに)?(?:申し?訳|申しわけ|恐れ入り|恐縮|ごめん|すみません|すいません|残念)"
+    r"[^。、\n]{0,12}[。、\s]\s*)"
 )
 _REFUSALS = (
-    re.compile(
-        rf"(?:{_ENGLISH_SORRY}[\s,.;:!—–-]*(?:but|that|however)?[\s,]*)?{_ENGLISH_CANNOT}{_ENGLISH_DO}", re.IGNORECASE
+    rf"(?i)(?:{_SORRY})?(?:{_CANNOT}{_HELP}|{_NO_ANSWER})",
+    (
+        rf"{_WABI}[^。\n]{{0,100}}?(?:(?:{_KOTAE}|対応|提供|案内|お伝え|開示|お受け|応じ)[^。、\n]{{0,12}}?{_KANENAI}"
+        r"|(?:わか|分か)り(?:ません|かねます)|(?:情報|回答|答え)[^。、\n]{0,8}見つかりません)"
     ),
-    re.compile(
-        rf"{_ENGLISH_SORRY}[\s,]*(?:but|that)?[\s,]*(?:i['’]?m|i am)?\s*(?:unable|not able)\s+to{_ENGLISH_DO}",
-        re.IGNORECASE,
-    ),
-    re.compile(r"(?:i['’]m|i am)\s+unable\s+to" + _ENGLISH_DO, re.IGNORECASE),
-    re.compile(
-        r"(?:大変|誠に|まことに)?(?:申し訳|申しわけ|もうしわけ|恐れ入り|恐縮|ごめん|すみません|すいません|残念)[^。\n]{0,120}?"
-        r"(?:でき(?:ません|かねます|ない)|出来(?:ません|かねます)|(?:いた|致)しかねます|応じかねます|お答えしかねます"
-        r"|控えさせて|差し控え)"
-    ),
-    re.compile(
-        r"(?:その|この|そのような|このような|ご質問|ご要望|ご依頼|リクエスト|AI|私)[^。\n]{0,60}?"
-        r"(?:お答え|お手伝い|対応|お応え|回答|支援|提供|協力)(?:は|を|すること(?:は|が))?(?:いたし|致し|し)?"
-        r"(?:でき(?:ません|かねます)|出来(?:ません|かねます)|かねます|控え)"
-    ),
-    re.compile(
-        r"(?:お答え|お手伝い|対応|回答)(?:することは|することが|は)?(?:でき(?:ません|かねます)|いたしかねます|しかねます)"
+    (
+        rf"(?:その|この|ご質問|ご要望|ご依頼|ご?リクエスト)[^。\n]{{0,60}}?{_KOTAE}[^。、\n]{{0,12}}?{_KANENAI}"
+        rf"|{_KOTAE}[^。、\n]{{0,8}}?{_KANENAI}"
+        rf"|(?:AI|人工知能|私)(?:として|は|には)[^。\n]{{0,60}}?(?:{_KOTAE}|対応|提供)[^。、\n]{{0,12}}?{_KANENAI}"
     ),
 )
+"""Matched at the start of a reply: an apology, if any, and then that something won't be answered."""
 
-_SECRETS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("an AWS access key", re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])")),
-    (
-        "an API key",
-        re.compile(r"(?<![A-Za-z0-9])sk-(?:ant-|proj-|svcacct-|or-)?(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{20,}"),
-    ),
-    ("a GitHub token", re.compile(r"(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{40,})")),
-    ("a Slack token", re.compile(r"(?<![A-Za-z0-9])xox[abeprs]-(?=[A-Za-z-]*[0-9])[A-Za-z0-9-]{16,}")),
-    ("a Google API key", re.compile(r"(?<![A-Za-z0-9])AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])")),
-    ("a private key", re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")),
+_SECRETS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("an AWS access key", ("AKIA", "ASIA"), r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"),
+    ("an API key", ("sk-",), r"(?<![A-Za-z0-9_-])sk-(?=[A-Za-z_-]{0,99}[0-9])[A-Za-z0-9_-]{20,}"),
+    ("a GitHub token", ("gh",), r"(?<![A-Za-z0-9])gh[pousr]_[A-Za-z0-9]{36,}"),
+    ("a GitHub token", ("github_pat_",), r"(?<![A-Za-z0-9])github_pat_[A-Za-z0-9_]{40,}"),
+    ("a Slack token", ("xox",), r"(?<![A-Za-z0-9-])xox[abeprs]-(?=[A-Za-z-]{0,99}[0-9])[A-Za-z0-9-]{16,}"),
+    ("a Google API key", ("AIza",), r"(?<![A-Za-z0-9])AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])"),
+    ("a private key", ("-----BEGIN ",), r"-----BEGIN (?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----"),
     (
         "a JSON Web Token",
-        re.compile(r"(?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{16,}"),
+        ("eyJ",),
+        r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{16,}",
     ),
 )
+"""Kind of secret, the literals of which one must be there (looked for first: it is much faster), and the pattern."""
 
-_ASSIGNMENT = re.compile(
-    r"(?<![A-Za-z])(?:password|passwd|passphrase|pwd|api[_ -]?key|secret[_ -]?(?:access[_ -]?)?key|client[_ -]?secret"
-    r"|access[_ -]?token|auth[_ -]?token|パスワード|暗証番号|APIキー|秘密鍵|シークレットキー|アクセストークン)"
-    r"[\"'”」]?\s?(?:is\s?)?(?:[:=：＝]|は「)\s?[\"'“「]?(?P<value>[^\s\"'”」,;、。）)]+)",
-    re.IGNORECASE,
+_ASSIGNED = (
+    *("password", "passwd", "passphrase", "pwd", "key", "secret", "token"),
+    *("パスワード", "暗証番号", "キー", "秘密鍵", "トークン"),
 )
-_PLACEHOLDER = re.compile(
-    r"[*•●xX.…_＊×・-]+|[<\[{$(%＜［｛【].*|(?:your|my|the|a|an|new|old|enter|example|changeme|placeholder|secret"
-    r"|password|passwd|redacted|hidden|none|null|true|false|required|optional|string|str|env|os\.|process\.|getenv"
-    r"|https?:)(?:[^0-9]*)",
-    re.IGNORECASE,
+_ASSIGNMENT = (
+    r"(?i)(?<![A-Za-z])(?:password|passwd|passphrase|pwd|api[_ -]?key|secret[_ -]?(?:access[_ -]?)?key"
+    r"|client[_ -]?secret|access[_ -]?token|auth[_ -]?token|パスワード|暗証番号|APIキー|秘密鍵|シークレットキー|アクセストークン)"
+    r"[\"'”」]?\s?(?:is\s?)?(?:[:=：＝]|は「)\s?[\"'“「]?(?P<value>[^\s\"'”」,;、。）)]+)"
 )
-_PLAIN_WORD = re.compile(r"[^\W\d_]+[?.!:：？！]*")
+_PLACEHOLDER = (
+    r"(?i)[*•●xX.…_＊×・-]+|[<\[{$(%＜［｛【].*|(?:your|my|the|new|old|enter|example|changeme|placeholder|secret|password"
+    r"|redacted|hidden|string|env)[-_.…][^0-9]*|(?:os|process|settings|config)\..*|getenv.*|https?:.*"
+    r"|[0-9０-９]+(?:文字|字|桁|回).*"
+)
+_PLAIN_WORD = r"[^\W\d_]+[?.!:：？！]*"
 
 
 def refusal_to_store(request: Request, reply: Reply) -> str:
@@ -101,7 +107,7 @@ def refusal_to_store(request: Request, reply: Reply) -> str:
     return ""
 
 
-_UNFINISHED = {
+_UNFINISHED: Mapping[str, str] = {
     "length": "the reply was cut off at its length limit",
     "content_filter": "the reply was stopped by a content filter",
     "tool_calls": "the reply calls tools",
@@ -112,16 +118,19 @@ _UNFINISHED = {
 def is_refusal(text: str) -> bool:
     """Whether a reply begins by declining, in English or Japanese, and is short enough to do nothing else."""
     text = text.strip().lstrip("\"'“「*_ ")
-    return len(text) <= _REFUSAL_LENGTH and any(pattern.match(text) for pattern in _REFUSALS)
+    return len(text) <= _REFUSAL_LENGTH and any(re.match(pattern, text) for pattern in _REFUSALS)
 
 
 def secret_kind(text: str) -> str:
     """What kind of secret a text seems to hold; empty when none. Masks and placeholders are not secrets."""
-    for kind, pattern in _SECRETS:
-        if pattern.search(text):
+    for kind, literals, pattern in _SECRETS:
+        if any(literal in text for literal in literals) and re.search(pattern, text):
             return kind
-    for match in _ASSIGNMENT.finditer(text):
+    lower = text.lower()
+    if not any(word in lower for word in _ASSIGNED):
+        return ""
+    for match in re.finditer(_ASSIGNMENT, text):
         value = match["value"]
-        if len(value) >= 4 and not _PLACEHOLDER.fullmatch(value) and not _PLAIN_WORD.fullmatch(value):
+        if len(value) >= 4 and not re.fullmatch(_PLACEHOLDER, value) and not re.fullmatch(_PLAIN_WORD, value):
             return "a password or key"
     return ""

@@ -60,6 +60,6 @@ def _told_apart(lower: float, higher: float) -> tuple[str, str]:
     """Two numbers with as many decimals as it takes to see which one is lower; four at least."""
     for decimals in range(4, 17):
         texts = f"{lower:.{decimals}f}", f"{higher:.{decimals}f}"
-        if texts[0] != texts[1]:
+        if float(texts[0]) < float(texts[1]):
             return texts
     return repr(lower), repr(higher)

@@ -21,12 +21,16 @@ from yamabiko.types import Canonical, Message, Request
 _QUOTES = frozenset('`"“”„‘「」『』«»')
 """Characters that open or close something to be taken literally."""
 
-_QUOTED = re.compile(r'(`[^`]*`|"[^"]*"|“[^”]*”|「[^」]*」|『[^』]*』|«[^»]*»)')
+_QUOTED = re.compile(r'(`[^`]*`|"[^"]*"|“[^“”]*”|「[^「」]*」|『[^『』]*』|«[^«»]*»)')
+"""Quotations that don't hold their own kind; where they do, the outer ones don't close, and the text is kept."""
 
 _LOOSE_APOSTROPHE = re.compile(r"(?<![^\W\d_])'|'(?![^\W\d_])")
 """An apostrophe that is not inside a word: a quotation mark, a prime or a plural genitive."""
 
 _INDENTED = re.compile(r"\n[^\S\n]+\S")
+
+_CODE_BLOCK = re.compile(r"```|~~~|\n(?:\t| {2,})\S")
+"""A fence or an indented line. An embedding hardly sees one character of code; an answer depends on it."""
 
 _FORMULA = frozenset("{}=<>|\\;^")
 """Characters of code and formulas that prose hardly uses: with one of them, case and punctuation are kept."""
@@ -45,7 +49,6 @@ _TYPOGRAPHIC_APOSTROPHE = re.compile(r"(?<=[^\W\d_])’(?=[^\W\d_])")
 
 _MEANT = ("<super>", "<sub>", "<font>", "<fraction>")
 """Decompositions that lose meaning: 2ⁿ is not 2n, ℝ is not R."""
-
 
 _UNCOMMON = re.compile(
     "[^\x00-\x7f\u00c0-\u024f\u0386-\u052f\u3001-\u309a\u309d-\u30ff\u3400-\u9fff\uac00-\ud7a3"
@@ -77,6 +80,8 @@ def _not_embedded(request: Request, turn: Message) -> str:
         return "the last message is not the user's"
     if turn.parts:
         return "the last message holds more than text"
+    if _CODE_BLOCK.search(turn.text):
+        return "the question holds a block of code or the like: one character of it may change the answer"
     return ""
 
 
@@ -191,13 +196,14 @@ def _ends_in_word(text: str) -> bool:
 
 def _fold_words(text: str) -> str:
     """Lower case for capitalised words, and for all words of a text in capitals; ``IT`` is not ``it``."""
-    if not _FORMULA.isdisjoint(text):
+    if "’" in text and _QUOTES.isdisjoint(text):
+        text = _TYPOGRAPHIC_APOSTROPHE.sub("'", text)
+    if text == text.lower() or not _FORMULA.isdisjoint(text):
         return text
     if text.isupper() and _is_shouted(text):
         return _WORD.sub(_lower_any, text)
     if text.isascii() and '"' not in text and "`" not in text:
         return _CAPITALISED_ASCII.sub(_lower, text)
-    text = _TYPOGRAPHIC_APOSTROPHE.sub("'", text) if "’" in text and _QUOTES.isdisjoint(text) else text
     return _WORD.sub(_lower_capitalised, text)
 
 
@@ -219,8 +225,10 @@ def _lower_capitalised(match: re.Match[str]) -> str:
     word = match[0]
     if match[1] or not word[0].isupper():
         return word
-    if word == "I" or word.startswith("I'") or (word == "A" and match.start() == 0):
+    if word == "I" or (word.startswith("I'") and word[2:].isalpha() and word[2:].islower()):
         return _lowered(word)
+    if word == "A" and match.start() == 0 and match.string[1:2].isspace():
+        return "a"
     parts = re.split("['-]", word)
     if len(parts[0]) < 2 or not all(part.islower() or part[1:].islower() for part in parts):
         return word

@@ -1,0 +1,105 @@
+"""Step 6: whether one of the candidates may answer, and why."""
+
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yamabiko.core.decide import decide
+from yamabiko.types import Candidate, Entry, MissReason, Policy, Question, Reply, Scope
+
+
+def candidate(similarity, name="e"):
+    question = Question(digest=b"q", text="the private question")
+    entry = Entry(id=name, scope=Scope(digest=b"s"), questions=(question,), reply=Reply(text="a"), created=0.0)
+    return Candidate(entry=entry, similarity=similarity)
+
+
+def test_the_best_at_or_above_the_threshold_answers():
+    decision = decide([candidate(0.91, "b"), candidate(0.97, "a")], Policy(), min_similarity=0.9, verifier=False)
+    assert (decision.action, decision.candidates[0].entry.id, decision.reason) == ("serve", "a", None)
+    assert decision.reasons == ("similarity 0.9700 reaches the threshold 0.9000",)
+
+
+def test_exactly_the_threshold_is_enough():
+    assert decide([candidate(0.9)], Policy(), min_similarity=0.9, verifier=False).action == "serve"
+
+
+def test_nothing_similar_is_absent():
+    decision = decide([], Policy(), min_similarity=0.9, verifier=True)
+    assert (decision.action, decision.reason) == ("generate", MissReason.ABSENT)
+    assert decision.reasons
+
+
+def test_below_the_threshold_names_both_numbers_and_the_near_misses():
+    near = [candidate(0.85, "a"), candidate(0.88, "b")]
+    decision = decide(near, Policy(), min_similarity=0.9, verifier=False)
+    assert (decision.action, decision.reason) == ("generate", MissReason.BELOW_THRESHOLD)
+    assert decision.reasons == ("similarity 0.8800 is below the threshold 0.9000",)
+    assert [c.entry.id for c in decision.candidates] == ["b", "a"]
+
+
+POLICY = Policy(verify_similarity=0.7)
+
+
+def test_the_verifier_is_asked_about_the_doubtful_ones_best_first():
+    doubtful = [candidate(0.7, "c"), candidate(0.85, "b"), candidate(0.69, "d"), candidate(0.88, "a")]
+    decision = decide(doubtful, POLICY, min_similarity=0.9, verifier=True)
+    assert decision.action == "verify"
+    assert [c.entry.id for c in decision.candidates] == ["a", "b", "c"]
+
+
+def test_the_verifier_is_not_asked_where_one_may_answer_anyway():
+    assert decide([candidate(0.8), candidate(0.95)], POLICY, min_similarity=0.9, verifier=True).action == "serve"
+
+
+@pytest.mark.parametrize(("policy", "verifier"), [(POLICY, False), (Policy(), True)])
+def test_without_a_verifier_or_a_range_for_it_doubt_means_a_miss(policy, verifier):
+    decision = decide([candidate(0.8)], policy, min_similarity=0.9, verifier=verifier)
+    assert (decision.action, decision.reason) == ("generate", MissReason.BELOW_THRESHOLD)
+
+
+def test_below_the_verifiers_range_is_a_miss():
+    decision = decide([candidate(0.6)], POLICY, min_similarity=0.9, verifier=True)
+    assert (decision.action, decision.reason) == ("generate", MissReason.BELOW_THRESHOLD)
+    assert decision.reasons[1] == "similarity 0.6000 is below 0.7000, from which the verifier is asked"
+
+
+def test_a_similarity_that_is_no_number_never_answers():
+    assert decide([candidate(math.nan)], Policy(), min_similarity=-1.0, verifier=False).reason is MissReason.ABSENT
+    decision = decide(
+        [candidate(math.nan, "bad"), candidate(0.95, "good")], Policy(), min_similarity=0.9, verifier=False
+    )
+    assert [c.entry.id for c in decision.candidates] == ["good"]
+
+
+def test_equals_keep_the_stores_order():
+    decision = decide([candidate(0.95, "a"), candidate(0.95, "b")], Policy(), min_similarity=0.9, verifier=False)
+    assert decision.candidates[0].entry.id == "a"
+
+
+COSINES = st.floats(-1, 1)
+
+
+@given(st.lists(COSINES, max_size=6), COSINES, COSINES, st.booleans())
+def test_the_verdict_follows_from_the_numbers_alone(similarities, threshold, verify_from, verifier):
+    policy = Policy(verify_similarity=verify_from)
+    decision = decide([candidate(s) for s in similarities], policy, min_similarity=threshold, verifier=verifier)
+    best = max(similarities, default=-2.0)
+    assert (decision.action == "serve") == (best >= threshold)
+    assert (decision.action == "verify") == (verify_from <= best < threshold and verifier)
+    assert "private" not in " ".join(decision.reasons)
+
+
+@given(COSINES, COSINES)
+def test_the_printed_numbers_never_contradict_the_verdict(similarity, threshold):
+    decision = decide([candidate(similarity)], Policy(), min_similarity=threshold, verifier=False)
+    shown, wanted = map(float, re.findall(r"-?\d+\.\d+(?:e-?\d+)?", decision.reasons[0]))
+    assert (shown >= wanted) == (decision.action == "serve")
+
+
+def test_two_numbers_that_look_alike_are_told_apart():
+    decision = decide([candidate(0.8999999)], Policy(), min_similarity=0.9, verifier=False)
+    assert decision.reasons == ("similarity 0.8999999 is below the threshold 0.9000000",)

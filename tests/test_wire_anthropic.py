@@ -1,0 +1,248 @@
+"""Anthropic's Messages to our vocabulary and back."""
+
+import json
+
+import pytest
+
+from yamabiko.core.admit import refusal_to_store
+from yamabiko.core.key import key_of
+from yamabiko.core.normalise import normalise
+from yamabiko.errors import InvalidRequest
+from yamabiko.types import Policy, Request, Usage
+from yamabiko.wire import openai
+from yamabiko.wire.anthropic import chunk_from, reply_from, request_from, to_body
+from yamabiko.wire.sse import reply_of
+
+BODY = {"model": "m", "max_tokens": 99, "system": "Be brief.", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+def scope(body):
+    request = request_from(body)
+    return key_of(request, normalise(request), embedder="e", policy=Policy()).scope.digest
+
+
+TURNS = [
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "Hello"},
+    {"role": "user", "content": "やまびことは？"},
+]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (BODY, {"model": "m", "max_tokens": 99, "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]}),
+        ({**BODY, "messages": TURNS}, {"model": "m", "max_tokens": 99, "messages": [{"role": "developer", "content": "Be brief."}, *TURNS]}),
+        (
+            {"model": "m", "max_tokens": 9, "messages": TURNS, "stop_sequences": ["x"], "temperature": 0.5, "top_p": 0.9},
+            {"model": "m", "max_tokens": 9, "messages": TURNS, "stop": "x", "temperature": 0.5, "top_p": 0.9},
+        ),
+        (
+            {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}]}]},
+            {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]},
+        ),
+    ],
+)  # fmt: skip
+def test_the_same_question_in_both_vendors_shapes_is_the_same_request(ours, theirs):
+    assert request_from(ours) == openai.request_from(theirs)
+
+
+def test_the_system_prompt_may_come_in_blocks():
+    blocks = [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]
+    assert request_from({**BODY, "system": blocks}) == request_from(BODY)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_tokens", 98),
+        ("temperature", 0.5),
+        ("top_k", 5),
+        ("stop_sequences", ["x"]),
+        ("thinking", {"type": "enabled", "budget_tokens": 1024}),
+        ("tools", [{"name": "weather", "input_schema": {"type": "object"}}]),
+        ("tool_choice", {"type": "any"}),
+        ("output_config", {"format": {"type": "json_schema"}}),
+        ("mcp_servers", [{"url": "https://example.org"}]),
+        ("a_field_of_next_year", 1),
+        ("system", "Be long."),
+        ("system", [{"type": "text", "text": "Be brief.", "citations": []}]),
+        ("model", "m2"),
+    ],
+)
+def test_every_field_that_may_change_an_answer_changes_the_scope(field, value):
+    assert scope({**BODY, field: value}) != scope(BODY)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("stream", True),
+        ("metadata", {"user_id": "eve"}),
+        ("service_tier", "auto"),
+        ("top_k", None),
+        ("stop_sequences", []),
+    ],
+)
+def test_fields_that_change_no_answer_do_not_split_the_cache(field, value):
+    assert scope({**BODY, field: value}) == scope(BODY)
+
+
+def test_a_tool_result_is_not_matched_by_meaning():
+    result = {"type": "tool_result", "tool_use_id": "1", "content": "sunny"}
+    request = request_from(
+        {**BODY, "messages": [{"role": "user", "content": [result, {"type": "text", "text": "and now?"}]}]}
+    )
+    assert normalise(request).text == ""
+
+
+def test_a_wandering_cache_breakpoint_does_not_change_the_request():
+    image = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
+    marked = {**image, "cache_control": {"type": "ephemeral"}}
+    assert request_from({**BODY, "messages": [{"role": "user", "content": [image]}]}) == request_from(
+        {**BODY, "messages": [{"role": "user", "content": [marked]}]}
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({**BODY, "model": None}, "model"),
+        ({**BODY, "messages": None}, "messages"),
+        ({**BODY, "messages": [{"role": 7}]}, r"messages\[0\].role"),
+        ({**BODY, "system": 7}, "system"),
+        ({**BODY, "system": [7]}, "system"),
+    ],
+)
+def test_a_body_that_does_not_fit_names_the_field(body, field):
+    with pytest.raises(InvalidRequest, match=field):
+        request_from(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        BODY,
+        {**BODY, "stop_sequences": ["x"], "temperature": 0.5, "tools": [{"name": "w"}], "tool_choice": {"type": "auto"}},
+        {**BODY, "system": [{"type": "text", "text": "Be brief.", "citations": {"enabled": True}}]},
+        {**BODY, "messages": [*TURNS[:1], {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "w", "input": {}}]},
+                              {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": "sunny"}]}]},
+    ],
+)  # fmt: skip
+def test_a_body_survives_the_round_trip(body):
+    assert to_body(request_from(body)) == body
+
+
+def test_a_body_may_ask_for_a_stream():
+    assert to_body(request_from(BODY), stream=True) == {**BODY, "stream": True}
+
+
+def response(*content, stop_reason="end_turn"):
+    usage = {"input_tokens": 9, "output_tokens": 3, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 2}
+    return {"type": "message", "model": "m-2026", "content": list(content), "stop_reason": stop_reason, "usage": usage}
+
+
+HELLO = {"type": "text", "text": "Hello"}
+
+
+def test_a_reply_is_read():
+    reply = reply_from(response(HELLO, {"type": "text", "text": " there"}))
+    assert (reply.text, reply.model, reply.finish_reason, reply.extra) == ("Hello there", "m-2026", "stop", "")
+
+
+def test_cached_input_is_a_part_of_the_input():
+    assert reply_from(response(HELLO)).usage == Usage(input_tokens=15, output_tokens=3, cached_input_tokens=4)
+
+
+def test_thinking_and_citations_are_kept_for_replay():
+    cited = {"type": "text", "text": "Hello", "citations": [{"url": "https://example.org"}]}
+    thought = {"type": "thinking", "thinking": "hmm", "signature": "s"}
+    reply = reply_from(response(thought, cited))
+    assert reply.text == "Hello"
+    assert json.loads(reply.extra) == {"content": [thought, cited]}
+
+
+@pytest.mark.parametrize(
+    ("stop_reason", "finish_reason"),
+    [
+        ("end_turn", "stop"),
+        ("stop_sequence", "stop"),
+        ("max_tokens", "length"),
+        ("model_context_window_exceeded", "length"),
+        ("tool_use", "tool_calls"),
+        ("refusal", "content_filter"),
+        ("pause_turn", "pause_turn"),
+        (None, "error"),
+    ],
+)
+def test_why_a_reply_ended_in_our_words_and_only_a_whole_answer_is_stored(stop_reason, finish_reason):
+    reply = reply_from(response(HELLO, stop_reason=stop_reason))
+    assert reply.finish_reason == finish_reason
+    assert (refusal_to_store(Request("Hi"), reply) == "") == (finish_reason == "stop")
+
+
+def test_a_reply_that_calls_a_tool_is_not_stored():
+    reply = reply_from(response(HELLO, {"type": "tool_use", "id": "1", "name": "w", "input": {}}))
+    assert refusal_to_store(Request("Hi"), reply) == "the reply calls tools"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"type": "error", "error": {"message": "private"}}, "content"),
+        ({"content": ["private"]}, "content"),
+        ({"content": [{"type": "text", "text": 7}]}, r"content\[0\].text"),
+        ({"content": [], "usage": {"input_tokens": "9"}}, "usage.input_tokens"),
+    ],
+)
+def test_a_reply_that_does_not_fit_names_the_field(body, field):
+    with pytest.raises(InvalidRequest, match=field) as caught:
+        reply_from(body)
+    assert "private" not in str(caught.value)
+
+
+STREAM = [
+    '{"type":"message_start","message":{"model":"m-2026","content":[],"usage":{"input_tokens":9,"output_tokens":1}}}',
+    '{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":""}}',
+    '{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hmm"}}',
+    '{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"s"}}',
+    '{"type":"content_block_stop","index":0}',
+    '{"type":"content_block_start","index":1,"content_block":{"type":"text","text":""}}',
+    '{"type":"ping"}',
+    '{"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":"やま"}}',
+    '{"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":"びこ"}}',
+    '{"type":"content_block_stop","index":1}',
+    '{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":3}}',
+    '{"type":"message_stop"}',
+]
+
+
+def test_a_stream_is_read():
+    chunks = [chunk_from(data) for data in STREAM]
+    reply = reply_of(chunks)
+    assert reply.chunks() == ("やま", "びこ")
+    assert (reply.model, reply.finish_reason) == ("m-2026", "stop")
+    assert reply.usage == Usage(input_tokens=9, output_tokens=3)
+    assert json.loads(reply.extra) == {"reasoning_content": "hmm"}
+    assert [chunk.done for chunk in chunks] == [False] * 11 + [True]
+
+
+def test_a_streams_tool_calls_are_seen():
+    start = chunk_from(
+        '{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"1","name":"w"}}'
+    )
+    more = chunk_from('{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{"}}')
+    assert len(reply_of([start, more]).tool_calls) == 2
+
+
+def test_an_error_in_a_stream_ends_it_as_an_error():
+    assert chunk_from('{"type":"error","error":{"type":"overloaded_error"}}').finish_reason == "error"
+
+
+@pytest.mark.parametrize(
+    "data", ["private", "7", '{"type":"message_start"}', '{"type":"content_block_delta","delta":7}']
+)
+def test_what_is_no_event_of_a_stream_is_refused(data):
+    with pytest.raises(InvalidRequest) as caught:
+        chunk_from(data)
+    assert "private" not in str(caught.value)
