@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from yamabiko import open_cache, open_sync_cache
-from yamabiko.testing import FakeClock, FakeEmbedder
+pytest.register_assert_rewrite("yamabiko.testing")
+
+from yamabiko import open_cache, open_sync_cache  # noqa: E402 - after the line above, or failures say nothing
+from yamabiko.testing import FakeClock, FakeEmbedder  # noqa: E402
 
 
 class AsyncDriver:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from yamabiko.core.key import key_of
 from yamabiko.core.normalise import normalise
 from yamabiko.errors import InvalidRequest
-from yamabiko.types import Message, Policy, Request
+from yamabiko.message import Message
+from yamabiko.types import Policy, Request
 
 
 def key(request, *, embedder="minilm", policy=None):

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yamabiko.core.normalise import _UNCOMMON, _would_change_meaning, fold, light, normalise, script
-from yamabiko.types import Message, Request
+from yamabiko.message import Message
+from yamabiko.types import Request
 
 SAME = [
     ("How do I reset my password?", "how do i reset my password?"),

@@ -13,7 +13,8 @@ from loopback import Answer, serving
 from yamabiko.errors import ConfigurationError, InvalidRequest
 from yamabiko.generators.http import HttpModel
 from yamabiko.generators.simulated import Latency, SimulatedModel, tokens
-from yamabiko.types import Message, Reply, Request, Usage
+from yamabiko.message import Message
+from yamabiko.types import Reply, Request, Usage
 
 SECRET = "sk-very-secret"
 USAGE = {"prompt_tokens": 12, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}}

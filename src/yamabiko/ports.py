@@ -37,13 +37,21 @@ class Store(Protocol):
     """
 
     async def get(self, key: Key, /) -> Entry | None:
-        """The entry that one of whose questions has this key, dead or alive; its ``questions`` hold that one."""
+        """The entry that one of whose questions has this key, dead or alive; its ``questions`` hold that one.
+
+        Vectors may be left out here and in ``search``; ``entries`` has them.
+        """
 
     async def put(self, entry: Entry, /, *, now: float) -> None:
-        """Store an answer and its questions; durable when this returns.
+        """Store an answer and its questions; durable when this returns. May evict others.
 
-        An entry with the same id keeps its other questions and gets the new reply and life. A question that
-        belonged to another entry moves to this one; an entry left without questions is gone. May evict.
+        An entry with the same id keeps its other questions and gets the new reply and life. A question that belonged
+        to another entry moves to this one; an entry left without questions is gone. A question stored again without a
+        vector has none. Where old and new questions add up to more than ``MAX_QUESTIONS``, the new ones stay and the
+        oldest others go. An entry larger than the whole budget is not kept and harms no other.
+
+        Raises ``InvalidRequest`` for a vector that is not finite or not of norm 1, for text that can't be encoded, and
+        no questions or more than ``MAX_QUESTIONS``; ``StoreMismatch`` for another dimension. Nothing is stored then.
         """
 
     async def search(
@@ -56,7 +64,10 @@ class Store(Protocol):
         """
 
     async def alias(self, entry_id: str, question: Question, /) -> bool:
-        """Add one more question to an answer; False when the answer is gone or has ``MAX_QUESTIONS``."""
+        """Add one more question to an answer; a question that belonged to another entry moves.
+
+        False when the answer is gone, has ``MAX_QUESTIONS``, or would not fit into the budget. Raises as ``put``.
+        """
 
     def touch(self, entry_id: str, /) -> None:
         """Note that this entry was served, for eviction. Never waits and never fails.
@@ -71,7 +82,7 @@ class Store(Protocol):
         """Remove every entry that fits, vectors included; how many went."""
 
     def entries(self, selector: Selector, /) -> AsyncIterator[Entry]:
-        """Every entry that fits, dead or alive, oldest first, with all its questions and vectors."""
+        """Every entry that fits, dead or alive, oldest (``created``) first, with all its questions and vectors."""
 
     async def stats(self) -> StoreStats:
         """Counts and sizes."""
@@ -80,7 +91,10 @@ class Store(Protocol):
         """Everything that is wrong with the stored data, in sentences; empty when it is sound."""
 
     async def close(self) -> None:
-        """Finish what was acknowledged and let go of files and connections. May be called twice."""
+        """Finish what was acknowledged and let go of files and connections. May be called twice.
+
+        Afterwards every other method raises ``StoreUnavailable``; ``touch`` does nothing.
+        """
 
 
 class Embedder(Protocol):

@@ -77,7 +77,8 @@ _ASSIGNED = (
 )
 _ASSIGNMENT = (
     r"(?i)(?<![A-Za-z])(?:password|passwd|passphrase|pwd|api[_ -]?key|secret[_ -]?(?:access[_ -]?)?key"
-    r"|client[_ -]?secret|access[_ -]?token|auth[_ -]?token|パスワード|暗証番号|APIキー|秘密鍵|シークレットキー|アクセストークン)"
+    r"|client[_ -]?secret|access[_ -]?token|auth[_ -]?token"
+    r"|パスワード|暗証番号|APIキー|秘密鍵|シークレットキー|アクセストークン)"
     r"[\"'”」]?\s?(?:is\s?)?(?:[:=：＝]|は「)\s?[\"'“「]?(?P<value>[^\s\"'”」,;、。）)]+)"
 )
 _PLACEHOLDER = (

@@ -10,7 +10,8 @@ from hashlib import sha256
 
 from yamabiko.core.normalise import script
 from yamabiko.errors import InvalidRequest
-from yamabiko.types import Canonical, Key, Message, Policy, Request, Scope
+from yamabiko.message import Message
+from yamabiko.types import Canonical, Key, Policy, Request, Scope
 
 _SCOPE_VERSION = "yamabiko.scope.1"
 _KEY_VERSION = "yamabiko.key.1"

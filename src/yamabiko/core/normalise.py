@@ -16,7 +16,8 @@ from bisect import bisect_right
 from collections import Counter
 from itertools import groupby
 
-from yamabiko.types import Canonical, Message, Request
+from yamabiko.message import Message
+from yamabiko.types import Canonical, Request
 
 _QUOTES = frozenset('`"“”„‘「」『』«»')
 """Characters that open or close something to be taken literally."""

@@ -1,11 +1,12 @@
 """What a byte budget counts, and which entry it gives up first: GDSF, the same in every store.
 
 Greedy-Dual-Size-Frequency keeps what saves most per byte. Each entry has a priority, ``clock + hits * value / size``;
-over budget, a store first removes what is dead and then the lowest priority, again and again, never the entry that is
-being written. The clock rises to each priority removed, so that an old favourite that nobody asks for any more is
-overtaken by what comes in. ``hits`` starts at 1 when an entry is first stored, a later put of the same id keeps it,
-and each ``touch`` adds 1; priority is computed anew, with the clock of that moment, at a put, an alias or a touch.
-Equal priorities: the entry stored first goes first. An entry larger than the whole budget is removed at once, alone.
+over budget, a store first removes what is dead, the longest dead first, and then the lowest priority, again and again,
+never the entry that is being written. The clock rises to each priority removed from the living, so that an old
+favourite that nobody asks for any more is overtaken by what comes in. ``hits`` starts at 1 when an entry is first
+stored, a later put of the same id keeps it, and each ``touch`` adds 1; priority is computed anew, with the clock of
+that moment, at a put, an alias or a touch. Of equals, the entry stored first goes first. An entry larger than the
+whole budget is removed at once, alone.
 
 Source: L. Cherkasova, "Improving WWW Proxies Performance with Greedy-Dual-Size-Frequency Caching Policy",
 HP Laboratories HPL-98-69R1 (1998), section 3; the cost is what a hit saves instead of 1.

@@ -33,7 +33,6 @@ class _Row:
 
     entry: Entry
     questions: dict[bytes, Question]
-    order: int
     hits: int = 1
     size: int = 0
     priority: float = 0.0
@@ -44,8 +43,8 @@ class _Row:
         return replace(self.entry, questions=tuple(questions))
 
     def asked(self, digest: bytes) -> Entry:
-        """The entry with this question only."""
-        return replace(self.entry, questions=(self.questions[digest],))
+        """The entry with this question only, and without its vector, which a look-up has no use for."""
+        return replace(self.entry, questions=(replace(self.questions[digest], vector=None),))
 
 
 def _kept(question: Question) -> Question:
@@ -70,7 +69,6 @@ class MemoryStore:
         self._payload_bytes = 0
         self._evicted = 0
         self._clock = 0.0
-        self._orders = 0
         self._closed = False
 
     async def get(self, key: Key, /) -> Entry | None:
@@ -88,8 +86,7 @@ class MemoryStore:
         row = self._rows.get(entry.id)
         if row is None or row.entry.scope.digest != entry.scope.digest:
             self._remove(entry.id)
-            self._orders += 1
-            row = self._rows[entry.id] = _Row(entry, {}, self._orders)
+            row = self._rows[entry.id] = _Row(entry, {})
         row.entry = replace(entry, questions=())
         for question in entry.questions:
             self._give(row, question)
@@ -151,8 +148,7 @@ class MemoryStore:
     async def entries(self, selector: Selector, /) -> AsyncIterator[Entry]:
         """See ``Store.entries``. What is removed while a caller iterates is left out from then on."""
         self._check_open()
-        rows = sorted(self._selected(selector), key=lambda row: (row.entry.created, row.order))
-        for row in rows:
+        for row in sorted(self._selected(selector), key=lambda row: row.entry.created):
             if self._rows.get(row.entry.id) is row:
                 yield row.whole()
 
@@ -199,9 +195,8 @@ class MemoryStore:
         self._scans.pop(row.entry.scope.digest, None)
 
     def _drop_surplus(self, row: _Row, new: set[bytes]) -> None:
-        """Forget old questions beyond ``MAX_QUESTIONS``: the oldest first, the creating one last."""
+        """Forget old questions beyond ``MAX_QUESTIONS``, the oldest first."""
         old = [digest for digest in row.questions if digest not in new]
-        old.sort(key=lambda digest: digest.hex() == row.entry.id)
         for digest in old[: max(0, len(row.questions) - MAX_QUESTIONS)]:
             del row.questions[digest], self._owners[digest]
 
@@ -219,8 +214,9 @@ class MemoryStore:
         if kept.size > self.max_bytes:
             self._evicted += self._remove(kept.entry.id)
         others = [row for row in self._rows.values() if row is not kept]
-        others.sort(key=lambda row: (row.entry.stale_until > now, row.priority, row.order))
-        for row in others:
+        dead = sorted((row for row in others if row.entry.stale_until <= now), key=lambda row: row.entry.stale_until)
+        alive = sorted((row for row in others if row.entry.stale_until > now), key=lambda row: row.priority)
+        for row in (*dead, *alive):  # sorting is stable, so that of equals the one stored first goes first
             if self._payload_bytes <= self.max_bytes:
                 return
             if row.entry.stale_until > now:

@@ -62,7 +62,8 @@ def unit_vector(seed: int, dim: int) -> Vector:
 
 def tilted(vector: Vector, similarity: float, seed: int = 0) -> Vector:
     """A unit vector whose cosine with ``vector`` is ``similarity``; ``seed`` chooses among them. Needs dim >= 2."""
-    away = np.random.default_rng(seed).standard_normal(len(vector))
-    away -= (away @ vector) * vector
+    north = vector.astype(np.float64) / np.linalg.norm(vector.astype(np.float64))
+    away = np.random.default_rng((seed, 1)).standard_normal(len(north))  # another stream than unit_vector's
+    away -= (away @ north) * north
     away /= np.linalg.norm(away)
-    return (similarity * vector + math.sqrt(1.0 - similarity * similarity) * away).astype(np.float32)
+    return (similarity * north + math.sqrt(1.0 - similarity * similarity) * away).astype(np.float32)

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from yamabiko.errors import InvalidRequest
-from yamabiko.types import Message, Reply, Request, Usage, canonical_json
+from yamabiko.message import Message, canonical_json
+from yamabiko.types import Reply, Request, Usage
 from yamabiko.wire.openai import count_of, event_from, message_to, messages_from, value_of
 from yamabiko.wire.sse import Chunk
 
@@ -21,7 +22,7 @@ _ELSEWHERE = frozenset({"model", "messages", "system", "tools", "tool_choice", "
 _NO_INFLUENCE = frozenset({"stream", "metadata", "service_tier", "cache_control"})
 """Fields that don't change an answer. Every other field counts, so that one we have never heard of fails closed."""
 
-_FINISH_REASONS = {
+_FINISH_REASONS: Mapping[str, str] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "max_tokens": "length",

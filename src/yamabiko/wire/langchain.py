@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from yamabiko.errors import InvalidRequest
-from yamabiko.types import Message, Request
+from yamabiko.message import Message
+from yamabiko.types import Request
 from yamabiko.wire.openai import split_system
 
-_ROLES = {
+_ROLES: Mapping[str, str] = {
     "HumanMessage": "user",
     "AIMessage": "assistant",
     "SystemMessage": "system",

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from yamabiko.errors import InvalidRequest
-from yamabiko.types import Message, Reply, Request, Usage, canonical_json
+from yamabiko.message import Message, canonical_json
+from yamabiko.types import Reply, Request, Usage
 from yamabiko.wire.sse import Chunk
 
 _ELSEWHERE = frozenset({"model", "messages", "tools", "tool_choice", "response_format"})

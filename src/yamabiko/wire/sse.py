@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from yamabiko.types import Reply, Usage, canonical_json
+from yamabiko.message import canonical_json
+from yamabiko.types import Reply, Usage
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 

@@ -1,0 +1,78 @@
+"""The fsck: everything that is wrong with a file, in sentences that hold no prompt and no answer."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+import numpy as np
+
+from yamabiko.stores import codec
+from yamabiko.stores.intake import NORM_TOLERANCE
+
+_NONE_OF: tuple[tuple[str, str], ...] = (
+    ("entries without a question", "entry e WHERE NOT EXISTS (SELECT 1 FROM question WHERE ns=e.ns AND entry=e.id)"),
+    ("entries of an unknown scope", "entry e WHERE NOT EXISTS (SELECT 1 FROM scope WHERE ns=e.ns)"),
+    ("scopes without an entry", "scope s WHERE NOT EXISTS (SELECT 1 FROM question WHERE ns=s.ns)"),
+    ("questions without an entry", "question q WHERE NOT EXISTS (SELECT 1 FROM entry WHERE id=q.entry AND ns=q.ns)"),
+    ("vectors without a question", "vec v WHERE NOT EXISTS (SELECT 1 FROM question WHERE id=v.id AND ns=v.ns)"),
+    ("tags without an entry", "tag t WHERE NOT EXISTS (SELECT 1 FROM entry WHERE id=t.entry)"),
+    ("sources without an entry", "source t WHERE NOT EXISTS (SELECT 1 FROM entry WHERE id=t.entry)"),
+    ("entries whose id has not 32 bytes", "entry WHERE typeof(digest)<>'blob' OR length(digest)<>32"),
+    ("questions whose key has not 32 bytes", "question WHERE typeof(key)<>'blob' OR length(key)<>32"),
+    ("scopes whose digest has not 32 bytes", "scope WHERE typeof(digest)<>'blob' OR length(digest)<>32"),
+    ("entries beyond the last id given out", "entry, total WHERE entry.id > total.last_entry"),
+    ("questions beyond the last id given out", "question, total WHERE question.id > total.last_question"),
+    (
+        "entries that count other bytes than their own and their questions'",
+        "entry e WHERE bytes <> own + (SELECT total(bytes) FROM question WHERE ns=e.ns AND entry=e.id)",
+    ),
+    ("deletions of vectors that are there", "tomb t WHERE EXISTS (SELECT 1 FROM vec WHERE id=t.id)"),
+    ("deletions older than the point up to which they were pruned", "tomb, total WHERE tomb.seq <= total.pruned"),
+)
+
+_COUNTED: tuple[tuple[str, str], ...] = (
+    ("entries", "(SELECT count(*) FROM entry)"),
+    ("questions", "(SELECT count(*) FROM question)"),
+    ("vectors", "(SELECT count(*) FROM vec)"),
+    ("payload_bytes", "(SELECT coalesce(sum(bytes), 0) FROM entry)"),
+)
+
+
+def faults(db: sqlite3.Connection, dim: int) -> list[str]:
+    """See ``Store.check``. One state of the file; other connections go on reading and writing."""
+    db.execute("BEGIN")
+    try:
+        damage = [row[0] for row in db.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
+        if damage:  # what follows would only repeat it, or fail
+            return [f"SQLite says: {line}" for line in damage]
+        return [*_counts(db), *_replies(db), *_vectors(db, dim)]
+    finally:
+        db.execute("COMMIT")
+
+
+def _counts(db: sqlite3.Connection) -> Iterator[str]:
+    for what, rows in _NONE_OF:
+        number = db.execute(f"SELECT count(*) FROM {rows}").fetchone()[0]  # noqa: S608 - the table above
+        if number:
+            yield f"there are {number} {what}"
+    for column, truth in _COUNTED:
+        said, found = db.execute(f"SELECT {column}, {truth} FROM total").fetchone()  # noqa: S608 - the table above
+        if said != found:
+            yield f"{column} says {said}, but there are {found}"
+
+
+def _replies(db: sqlite3.Connection) -> Iterator[str]:
+    for digest, tags, data in db.execute("SELECT digest, tags, reply FROM entry"):
+        if codec.decode(data) is None or codec.decode_tags(tags) is None:
+            yield f"the reply or the tags of entry {digest.hex()} can't be read"
+
+
+def _vectors(db: sqlite3.Connection, dim: int) -> Iterator[str]:
+    for key, v in db.execute("SELECT q.key, v.v FROM vec v JOIN question q ON q.id=v.id"):
+        if len(v) != 2 * dim:
+            yield f"the vector of question {key.hex()} has {len(v)} bytes, not {2 * dim}"
+            continue
+        norm = float(np.linalg.norm(np.frombuffer(v, "<f2").astype(np.float64)))
+        if not abs(norm - 1.0) <= 2 * NORM_TOLERANCE:  # NaN ends here too
+            yield f"the vector of question {key.hex()} has L2 norm {norm:.4g}, not 1"

@@ -1,0 +1,114 @@
+"""What a read does. Every function runs in a reader thread, outside any transaction that outlives the call."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yamabiko.stores import codec
+from yamabiko.types import Candidate, Entry, Key, Question, Scope, StoreStats
+
+_ENTRY = "e.digest, e.created, e.expires, e.stale_until, e.tags, e.reply"
+# CROSS JOIN keeps the order written here: from the one question by its key to its entry, then its scope.
+_BY_KEY = (
+    f"SELECT q.text, {_ENTRY} FROM question q CROSS JOIN entry e ON e.id=q.entry"  # noqa: S608
+    " CROSS JOIN scope s ON s.ns=e.ns WHERE q.key=? AND s.digest=?"
+)
+_BY_QUESTION = (
+    f"SELECT q.entry, q.key, q.text, {_ENTRY} FROM question q CROSS JOIN entry e ON e.id=q.entry"  # noqa: S608
+    " WHERE q.id=? AND q.ns=? AND e.stale_until>?"
+)
+_BY_ID = (
+    f"SELECT s.ns, s.digest, s.tenant, s.user, s.model, s.embedder, {_ENTRY} FROM entry e JOIN scope s ON s.ns=e.ns"  # noqa: S608
+    " WHERE e.id=?"
+)
+_QUESTIONS = (
+    "SELECT q.key, q.text, v.v FROM question q LEFT JOIN vec v ON v.id=q.id WHERE q.ns=? AND q.entry=?"
+    " ORDER BY q.key<>?, q.id"
+)
+
+
+def _entry(scope: Scope, questions: tuple[Question, ...], row: Sequence[Any]) -> Entry | None:
+    """From the columns of ``_ENTRY``; None where the reply can't be read: such a row is never a hit."""
+    digest, created, expires, stale_until, text, data = row
+    reply, tags = codec.decode(data), codec.decode_tags(text)
+    if reply is None or tags is None:
+        return None
+    return Entry(
+        id=digest.hex(),
+        scope=scope,
+        questions=questions,
+        reply=reply,
+        created=created,
+        expires=expires,
+        stale_until=stale_until,
+        tags=tags,
+    )
+
+
+def get(db: sqlite3.Connection, key: Key) -> Entry | None:
+    """See ``Store.get``. One statement; the scope is compared too, though the key covers it."""
+    row = db.execute(_BY_KEY, (key.digest, key.scope.digest)).fetchone()
+    if row is None:
+        return None
+    return _entry(key.scope, (Question(digest=key.digest, text=row[0]),), row[1:])
+
+
+def asked(db: sqlite3.Connection, question: int, ns: int, now: float) -> tuple[Any, ...] | None:
+    """The row of a question that a vector index has found, and of its entry; None when it is gone or dead."""
+    row: tuple[Any, ...] | None = db.execute(_BY_QUESTION, (question, ns, now)).fetchone()
+    return row
+
+
+def candidate(row: tuple[Any, ...], scope: Scope, similarity: float) -> Candidate | None:
+    """From a row of ``asked``; None where the reply can't be read."""
+    entry = _entry(scope, (Question(digest=row[1], text=row[2]),), row[3:])
+    return None if entry is None else Candidate(entry=entry, similarity=similarity)
+
+
+def page(db: sqlite3.Connection, ids: Sequence[int]) -> list[Entry]:
+    """Whole entries by id, in this order; those that went meanwhile or can't be read are left out."""
+    db.execute("BEGIN")  # one state of the file for an entry and its questions
+    try:
+        whole = (_whole(db, entry) for entry in ids)
+        return [entry for entry in whole if entry is not None]
+    finally:
+        db.execute("COMMIT")
+
+
+def _whole(db: sqlite3.Connection, entry: int) -> Entry | None:
+    row = db.execute(_BY_ID, (entry,)).fetchone()
+    if row is None:
+        return None
+    scope = Scope(digest=row[1], tenant=row[2], user=row[3], model=row[4], embedder=row[5])
+    questions = tuple(_question(key, text, v) for key, text, v in db.execute(_QUESTIONS, (row[0], entry, row[6])))
+    return _entry(scope, questions, row[6:])
+
+
+def _question(key: bytes, text: str, v: bytes | None) -> Question:
+    """With its vector as float32, read-only."""
+    if v is None:
+        return Question(digest=key, text=text)
+    vector = np.frombuffer(v, "<f2").astype(np.float32)
+    vector.flags.writeable = False
+    return Question(digest=key, text=text, vector=vector)
+
+
+def stats(db: sqlite3.Connection, path: Path) -> StoreStats:
+    """See ``Store.stats``."""
+    query = "SELECT entries, questions, vectors, (SELECT count(*) FROM scope), payload_bytes, evicted FROM total"
+    entries, questions, vectors, scopes, payload_bytes, evicted = db.execute(query).fetchone()
+    files = (path, path.with_name(path.name + "-wal"))
+    return StoreStats(
+        entries=entries,
+        questions=questions,
+        vectors=vectors,
+        scopes=scopes,
+        payload_bytes=payload_bytes,
+        file_bytes=sum(file.stat().st_size for file in files if file.exists()),
+        evicted=evicted,
+    )
