@@ -13,7 +13,10 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 SHOWN = {
     "quickstart.py": ("model calls: 2\n", "served by meaning: True", "another tenant is served: False"),
     "quickstart_ja.py": ("モデルの呼び出し: 2\n", "意味で見つかった: True", "ほかのテナントに返った: False"),
-    "async_stream.py": ("At| ten,| and| at| noon| on| Sundays.  (from the cache)", "model calls: 1, shared: 2, hits: 1"),
+    "async_stream.py": (
+        "At| ten,| and| at| noon| on| Sundays.  (from the cache)",
+        "model calls: 1, shared: 2, hits: 1",
+    ),
 }
 
 

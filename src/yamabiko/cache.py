@@ -325,10 +325,11 @@ class Cache:
     def _entry(self, miss: Miss, key: Key, reply: Reply) -> Entry:
         now = self._clock()
         expires, stale_until = lifetime(self.policy, now)
+        asked = miss.canonical.text or miss.request.messages[-1].text  # not folded: its case may matter to who reads it
         return Entry(
             id=key.hex,
             scope=key.scope,
-            questions=(Question(digest=key.digest, text=miss.canonical.question, vector=miss.vector),),
+            questions=(Question(digest=key.digest, text=asked, vector=miss.vector),),
             reply=reply,
             created=now,
             expires=expires,

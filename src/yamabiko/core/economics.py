@@ -13,10 +13,10 @@ from typing import Any
 from yamabiko.errors import ConfigurationError
 from yamabiko.types import Usage
 
-_ROUTES = re.compile(r"(?:bedrock|converse|converse_like|invoke|openai|azure|anthropic|amazon|cohere|vertex_ai)/")
-_PROFILE = re.compile(r"(us-gov|us|eu|jp|apac|au|ca|global)\.")
-_VENDOR = re.compile(r"(?:anthropic|amazon|cohere|openai|meta|mistral)\.")
-_SUFFIX = re.compile(r"(?::\d+|-v\d+|@[\w.-]+|[-@]\d{8}|-\d{4}-\d{2}-\d{2}|-latest)\Z")
+_ROUTES = r"(?:bedrock|converse|converse_like|invoke|openai|azure|anthropic|amazon|cohere|vertex_ai)/"
+_PROFILE = r"(us-gov|us|eu|jp|apac|au|ca|global)\."
+_VENDOR = r"(?:anthropic|amazon|cohere|openai|meta|mistral)\."
+_SUFFIX = r"(?::\d+|-v\d+|@[\w.-]+|[-@]\d{8}|-\d{4}-\d{2}-\d{2}|-latest)\Z"
 _ROW = frozenset({"model", "profiles", "input", "output", "cached_input", "note", "source", "verified"})
 
 
@@ -72,8 +72,8 @@ class Prices:
 
     def overridden_by(self, other: Prices) -> Prices:
         """These prices, with every model that ``other`` names priced by it alone, all its profiles included."""
-        named = {_PROFILE.sub("", name, count=1) for name in other.models}
-        kept = {name: price for name, price in self.models.items() if _PROFILE.sub("", name, count=1) not in named}
+        named = {re.sub(_PROFILE, "", name, count=1) for name in other.models}
+        kept = {name: price for name, price in self.models.items() if re.sub(_PROFILE, "", name, count=1) not in named}
         return Prices(dated=other.dated or self.dated, models=MappingProxyType({**kept, **other.models}))
 
 
@@ -81,14 +81,14 @@ def _names(model: str) -> list[str]:
     """The ways in which a model may be listed, from the most to the least particular."""
     name = model.strip().lower()
     names = [name]
-    while match := _ROUTES.match(name):
+    while match := re.match(_ROUTES, name):
         name = name[match.end() :]
         names.append(name)
-    profile = _PROFILE.match(name)
+    profile = re.match(_PROFILE, name)
     plain = name[profile.end() :] if profile else name
-    vendor = _VENDOR.match(plain)
+    vendor = re.match(_VENDOR, plain)
     stems = [plain, plain[vendor.end() :]] if vendor else [plain]
-    while match := _SUFFIX.search(stems[-1]):
+    while match := re.search(_SUFFIX, stems[-1]):
         stems.append(stems[-1][: match.start()])
     if profile:
         names.extend(profile[0] + stem for stem in stems)

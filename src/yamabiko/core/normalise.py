@@ -10,6 +10,7 @@ the text is kept as it is: the price is a hit that is lost, never a wrong one. B
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from bisect import bisect_right
@@ -19,39 +20,41 @@ from itertools import groupby
 from yamabiko.message import Message
 from yamabiko.types import Canonical, Request
 
+# Patterns stand here as text; each is compiled at its first use, not when the package is imported.
+
 _QUOTES = frozenset('`"“”„‘「」『』«»')
 """Characters that open or close something to be taken literally."""
 
-_QUOTED = re.compile(r'(`[^`]*`|"[^"]*"|“[^“”]*”|「[^「」]*」|『[^『』]*』|«[^«»]*»)')
+_QUOTED = r'(`[^`]*`|"[^"]*"|“[^“”]*”|「[^「」]*」|『[^『』]*』|«[^«»]*»)'
 """Quotations that don't hold their own kind; where they do, the outer ones don't close, and the text is kept."""
 
-_LOOSE_APOSTROPHE = re.compile(r"(?<![^\W\d_])'|'(?![^\W\d_])")
+_LOOSE_APOSTROPHE = r"(?<![^\W\d_])'|'(?![^\W\d_])"
 """An apostrophe that is not inside a word: a quotation mark, a prime or a plural genitive."""
 
-_INDENTED = re.compile(r"\n[^\S\n]+\S")
+_INDENTED = r"\n[^\S\n]+\S"
 
-_CODE_BLOCK = re.compile(r"```|~~~|\n(?:\t| {2,})\S")
+_CODE_BLOCK = r"```|~~~|\n(?:\t| {2,})\S"
 """A fence or an indented line. An embedding hardly sees one character of code; an answer depends on it."""
 
 _FORMULA = frozenset("{}=<>|\\;^")
 """Characters of code and formulas that prose hardly uses: with one of them, case and punctuation are kept."""
 
-_ZERO_WIDTH = re.compile("[\ufeff\u200b\u00ad]")
+_ZERO_WIDTH = "[\ufeff\u200b\u00ad]"
 """Byte order mark, zero-width space and soft hyphen. Joiners and bidi controls change what is read, and stay."""
 
 _CJK = "\u3001-\u30ff\u3400-\u9fff\uac00-\ud7a3"
 _CASED = "A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0370-\u037d\u037f-\u052f\u1e00-\u1fff"
 
-_CAPITALISED_ASCII = re.compile(
-    r"(?<![^\s(])(?:[A-Z][a-z]+(?:['-][A-Z]?[a-z]+)*|I(?:'[a-z]+)?|(?<!.)A(?=\s))(?=[,:!?.)]*(?:\s|\Z))", re.DOTALL
+_CAPITALISED_ASCII = (
+    r"(?s)(?<![^\s(])(?:[A-Z][a-z]+(?:['-][A-Z]?[a-z]+)*|I(?:'[a-z]+)?|(?<!.)A(?=\s))(?=[,:!?.)]*(?:\s|\Z))"
 )
-_WORD = re.compile(rf"{_QUOTED.pattern}|(?<![^\s({_CJK}])[{_CASED}]+(?:['-][{_CASED}]+)*(?=[,:!?.)]*(?:[\s{_CJK}]|\Z))")
-_TYPOGRAPHIC_APOSTROPHE = re.compile(r"(?<=[^\W\d_])’(?=[^\W\d_])")
+_WORD = rf"{_QUOTED}|(?<![^\s({_CJK}])[{_CASED}]+(?:['-][{_CASED}]+)*(?=[,:!?.)]*(?:[\s{_CJK}]|\Z))"
+_TYPOGRAPHIC_APOSTROPHE = r"(?<=[^\W\d_])’(?=[^\W\d_])"
 
 _MEANT = ("<super>", "<sub>", "<font>", "<fraction>")
 """Decompositions that lose meaning: 2ⁿ is not 2n, ℝ is not R."""
 
-_UNCOMMON = re.compile(
+_UNCOMMON = (
     "[^\x00-\x7f\u00c0-\u024f\u0386-\u052f\u3001-\u309a\u309d-\u30ff\u3400-\u9fff\uac00-\ud7a3"
     "\uff01\uff03-\uff06\uff08-\uff3f\uff41-\uff5e]"
 )
@@ -81,15 +84,20 @@ def _not_embedded(request: Request, turn: Message) -> str:
         return "the last message is not the user's"
     if turn.parts:
         return "the last message holds more than text"
-    if _CODE_BLOCK.search(turn.text):
+    if _pattern(_CODE_BLOCK).search(turn.text):
         return "the question holds a block of code or the like: one character of it may change the answer"
     return ""
+
+
+@functools.cache
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(text)
 
 
 def light(text: str) -> str:
     """The embedded form: compatibility forms unified, white space collapsed and trimmed; the rest is kept."""
     if not text.isascii():
-        text = _compatible(_ZERO_WIDTH.sub("", text))
+        text = _compatible(_pattern(_ZERO_WIDTH).sub("", text))
     return " ".join(text.split())
 
 
@@ -102,7 +110,7 @@ def fold(text: str) -> str:
         if "`" in text or '"' in text:
             return _fold_around_quotes(text)
         return _fold_words(_trim_end(_collapse(text)))
-    bare = _ZERO_WIDTH.sub("", text)
+    bare = _pattern(_ZERO_WIDTH).sub("", text)
     if not _QUOTES.isdisjoint(text):
         return _fold_around_quotes(text) if bare == text else text
     return _fold_words(_trim_end(_collapse(_compatible(bare))))
@@ -115,14 +123,14 @@ def _is_laid_out(text: str) -> bool:
         or "``" in text
         or "~~~" in text
         or "‘" in text
-        or ("\n" in text and _INDENTED.search(text) is not None)
-        or ("'" in text and _LOOSE_APOSTROPHE.search(text) is not None)
+        or ("\n" in text and _pattern(_INDENTED).search(text) is not None)
+        or ("'" in text and _pattern(_LOOSE_APOSTROPHE).search(text) is not None)
     )
 
 
 def _fold_around_quotes(text: str) -> str:
     """Fold what stands outside quotations; a text whose quotations don't close is kept to the letter."""
-    pieces = _QUOTED.split(text)
+    pieces = _pattern(_QUOTED).split(text)
     if not all(_QUOTES.isdisjoint(piece) for piece in pieces[::2]):
         return text
     pieces[::2] = [_collapse_inside(_compatible(piece)) for piece in pieces[::2]]
@@ -133,7 +141,7 @@ def _compatible(text: str) -> str:
     """NFKC, except for characters whose compatibility form would mean something else."""
     if text.isascii() or unicodedata.is_normalized("NFKC", text):
         return text
-    kept = {char for char in set(_UNCOMMON.findall(text)) if _would_change_meaning(char)}
+    kept = {char for char in set(_pattern(_UNCOMMON).findall(text)) if _would_change_meaning(char)}
     if not kept:
         return unicodedata.normalize("NFKC", text)
     return "".join(
@@ -198,19 +206,19 @@ def _ends_in_word(text: str) -> bool:
 def _fold_words(text: str) -> str:
     """Lower case for capitalised words, and for all words of a text in capitals; ``IT`` is not ``it``."""
     if "’" in text and _QUOTES.isdisjoint(text):
-        text = _TYPOGRAPHIC_APOSTROPHE.sub("'", text)
+        text = _pattern(_TYPOGRAPHIC_APOSTROPHE).sub("'", text)
     if text == text.lower() or not _FORMULA.isdisjoint(text):
         return text
     if text.isupper() and _is_shouted(text):
-        return _WORD.sub(_lower_any, text)
+        return _pattern(_WORD).sub(_lower_any, text)
     if text.isascii() and '"' not in text and "`" not in text:
-        return _CAPITALISED_ASCII.sub(_lower, text)
-    return _WORD.sub(_lower_capitalised, text)
+        return _pattern(_CAPITALISED_ASCII).sub(_lower, text)
+    return _pattern(_WORD).sub(_lower_capitalised, text)
 
 
 def _is_shouted(text: str) -> bool:
     """A sentence in capitals, not a handful of acronyms: three words or more, one of them of five letters or more."""
-    words = [match[0] for match in _WORD.finditer(text) if match[1] is None and len(match[0]) > 1]
+    words = [match[0] for match in _pattern(_WORD).finditer(text) if match[1] is None and len(match[0]) > 1]
     return len(words) >= 3 and max(map(len, words)) >= 5 and 2 * len(words) > len(text.split())
 
 
@@ -242,8 +250,8 @@ def _lowered(word: str) -> str:
     return lower if lower.isascii() or unicodedata.is_normalized("NFKC", lower) else word
 
 
-_KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa\uff66-\uff9d]")
-_LATIN_LETTER = re.compile("[A-Za-z]")
+_KANA = "[\u3041-\u3096\u30a1-\u30fa\uff66-\uff9d]"
+_LATIN_LETTER = "[A-Za-z]"
 
 _BLOCKS: tuple[tuple[int, str], ...] = (
     (0x0000, "other"),
@@ -297,8 +305,8 @@ def script(text: str) -> str:
     Else the script of most letters; a text without letters is ``other``.
     """
     if text.isascii():
-        return "latin" if _LATIN_LETTER.search(text) else "other"
-    if _KANA.search(text):
+        return "latin" if _pattern(_LATIN_LETTER).search(text) else "other"
+    if _pattern(_KANA).search(text):
         return "japanese"
     counts: Counter[str] = Counter()
     for char, count in Counter(text).items():
