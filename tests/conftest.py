@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("ci", derandomize=True)  # the same examples every time: a red main is about its change
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 pytest.register_assert_rewrite("yamabiko.testing")
 
 from yamabiko import open_cache, open_sync_cache  # noqa: E402 - after the line above, or failures say nothing

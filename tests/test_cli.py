@@ -237,6 +237,7 @@ def test_get_of_what_is_not_there_ends_with_1(filled):
 def test_stats_count(filled):
     figures = said("--url", filled, "stats")
     assert (figures["entries"], figures["questions"], figures["vectors"]) == (3, 3, 0)
+    assert (figures["embedder"], figures["dim"]) == ("none", 1)
     assert re.search(r"^entries +3$", run("--url", filled, "stats").stdout, re.MULTILINE)
 
 

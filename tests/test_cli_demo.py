@@ -14,12 +14,13 @@ import pytest
 from click.testing import CliRunner
 
 from loopback import Answer, serving
-from yamabiko import Reply, Request, open_cache
+from yamabiko import Policy, Reply, Request, open_cache
 from yamabiko.cli import main
 from yamabiko.cli.demo_asking import Asked, Clockwork, ask_all
 from yamabiko.cli.demo_model import prompt
 from yamabiko.cli.demo_report import examples, totals
 from yamabiko.cli.intents import questions_asked, read_intents
+from yamabiko.core.normalise import normalise
 from yamabiko.testing import FakeEmbedder
 
 EXACT_ONLY = {"YAMABIKO_EMBEDDER__KIND": "none"}
@@ -48,7 +49,8 @@ def test_the_demo_as_it_stands():
         env=environ,
         check=False,
     )
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.returncode == 0, ran.stderr
+    assert "Traceback" not in ran.stderr
     found = LINE.fullmatch(ran.stdout.splitlines()[-1])
     assert found, ran.stdout
     requests, hits, exact, semantic, wrong, llm_calls = map(int, found.groups()[:6])
@@ -63,8 +65,15 @@ def test_the_demo_as_it_stands():
     assert saved_usd > 0
     for words in ("SIMULATED", "log-normal", "Zipf law with exponent 1", "kill -9", "served, in other words"):
         assert words in ran.stdout
-    survived, acknowledged = re.search(r"(\d+) of (\d+) acknowledged", ran.stdout).groups()
+    survived, acknowledged = re.search(r"(\d+) of (\d+)\s+acknowledged", ran.stdout).groups()
     assert survived == acknowledged != "0"
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_a_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    ran = CliRunner().invoke(main, ["demo", "--dir", str(tmp_path / "file" / "folder")], env=EXACT_ONLY)
+    assert ran.exit_code == 2
+    assert "can't be made" in ran.stderr
 
 
 def test_the_figures_of_the_languages_add_up_to_all():
@@ -145,6 +154,13 @@ def test_each_wording_has_its_turn():
     assert asked == {wording for intent in intents.all for wording in intent.wordings}
 
 
+def test_the_cache_s_spelling_of_a_question_is_recognised():
+    intents = read_intents(["en", "ja"])
+    for intent in intents.all:
+        for wording in intent.wordings:
+            assert intents.of(normalise(Request(wording)).question) is intent
+
+
 # How it is judged.
 
 
@@ -178,8 +194,6 @@ def test_what_is_served_for_another_question_counts_as_wrong():
         yield Reply(text="", latency_seconds=2.0, cost_usd=0.5)
 
     async def ask():
-        from yamabiko import Policy
-
         async with open_cache("memory://", embedder=FakeEmbedder(), policy=Policy(min_similarity=-1.0)) as cache:
             clockwork = Clockwork(model, lambda request: prompt(intents, request))
             for question in (first.wordings[0], other.wordings[0], first.wordings[0]):

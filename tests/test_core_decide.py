@@ -4,7 +4,7 @@ import math
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from yamabiko.core.decide import decide
@@ -94,9 +94,10 @@ def test_the_verdict_follows_from_the_numbers_alone(similarities, threshold, ver
 
 
 @given(COSINES, COSINES)
+@example(0.0, 5e-324)
 def test_the_printed_numbers_never_contradict_the_verdict(similarity, threshold):
     decision = decide([candidate(similarity)], Policy(), min_similarity=threshold, verifier=False)
-    shown, wanted = map(float, re.findall(r"-?\d+\.\d+(?:e-?\d+)?", decision.reasons[0]))
+    shown, wanted = map(float, re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", decision.reasons[0]))
     assert (shown >= wanted) == (decision.action == "serve")
 
 
