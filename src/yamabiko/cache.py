@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Self
+from typing import Literal, Self
 
 from yamabiko.core.admit import refusal_to_store
 from yamabiko.core.economics import Prices
@@ -299,21 +299,22 @@ class Cache:
 
     async def _write(self, miss: Miss, reply: Reply, entry: Entry | None, why: str, call: Call) -> Entry | None:
         watch = Watch(time.perf_counter())
-        stored = None
+        outcome: Literal["stored", "refused", "failed"] = "refused"
         if entry is not None:
+            pending = entry
             try:
-                whole = await self._with_vector(miss, entry, watch)
-                await self.store.put(whole, now=entry.created)
-                stored = whole
+                entry = await self._with_vector(miss, pending, watch)
+                await self.store.put(entry, now=entry.created)
+                outcome = "stored"
             except StoreError as error:
-                why = failure("store", error)
+                entry, outcome, why = None, "failed", failure("store", error)
             finally:
-                digest = entry.questions[0].digest
-                if self._unwritten.get(digest) is entry:
+                digest = pending.questions[0].digest
+                if self._unwritten.get(digest) is pending:
                     del self._unwritten[digest]
-        event = of_write(call, miss, watch, reply, stored=stored is not None, why=why)
+        event = of_write(call, miss, watch, reply, outcome=outcome, why=why)
         emit(self._hooks, event, asyncio.get_running_loop().call_soon)
-        return stored
+        return entry
 
     async def _with_vector(self, miss: Miss, entry: Entry, watch: Watch) -> Entry:
         """The entry, embedded now where the look-up did not come that far."""

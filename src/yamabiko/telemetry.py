@@ -19,15 +19,15 @@ Call: TypeAlias = Literal["lookup", "answer", "stream", "remember", "renew"]
 class Event:
     """One call of the cache.
 
-    ``outcome`` is hit or miss for look-ups, stored or refused for writes. ``key`` is the first 16 hexadecimal digits
-    of the key. ``shared`` says that the call waited for another caller's generation. ``seconds`` is the whole call,
-    ``embed_seconds`` and ``search_seconds`` what two of its steps took. ``saved_*`` are what the answer had cost when
-    it was made, less what this call took; ``spent_usd`` is what this call's generation cost. ``why`` says in a sentence
-    why a reply was not stored.
+    ``outcome`` is hit or miss for look-ups; for writes it is stored, refused (the reply is not worth keeping) or failed
+    (the store is not well). ``key`` is the first 16 hexadecimal digits of the key. ``shared`` says that the call waited
+    for another caller's generation. ``seconds`` is the whole call, ``embed_seconds`` and ``search_seconds`` what two of
+    its steps took. ``saved_*`` are what the answer had cost when it was made, less what this call took; ``spent_usd``
+    is what this call's generation cost. ``why`` says in a sentence why a reply was not stored.
     """
 
     call: Call
-    outcome: Literal["hit", "miss", "stored", "refused"]
+    outcome: Literal["hit", "miss", "stored", "refused", "failed"]
     tier: Tier | None = None
     reason: MissReason | None = None
     key: str = ""
@@ -82,11 +82,13 @@ def of_call(call: Call, outcome: Hit | Miss, watch: Watch, reply: Reply | None, 
     )
 
 
-def of_write(call: Call, miss: Miss, watch: Watch, reply: Reply, *, stored: bool, why: str) -> Event:
+def of_write(
+    call: Call, miss: Miss, watch: Watch, reply: Reply, *, outcome: Literal["stored", "refused", "failed"], why: str
+) -> Event:
     """What storing a reply came to."""
     return Event(
         call=call,
-        outcome="stored" if stored else "refused",
+        outcome=outcome,
         key=miss.key.hex[:16] if miss.key is not None else "",
         model=reply.model,
         seconds=time.perf_counter() - watch.started,

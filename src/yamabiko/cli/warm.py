@@ -121,6 +121,7 @@ class Warming:
         self.stored = 0
         self.skipped = 0
         self.refused: Counter[str] = Counter()
+        self._failed = False
 
     def note(self, event: Event) -> None:
         """The hook: what storing came to."""
@@ -129,6 +130,7 @@ class Warming:
                 self.stored += 1
             else:
                 self.refused[event.why] += 1
+                self._failed = self._failed or event.outcome == "failed"
 
     async def store(
         self, cache: Cache, embedder: Embedder | None, rows: Sequence[Row], step: Callable[[int], None]
@@ -183,7 +185,7 @@ class Warming:
             console.note(f"{count:,} not stored: {why}")
         document = {"stored": self.stored, "skipped": self.skipped, "refused": refused, "why": dict(self.refused)}
         console.tell(document, f"stored: {self.stored:,}; skipped: {self.skipped:,}; not stored: {refused:,}")
-        if any(why.startswith("the store ") for why in self.refused):
+        if self._failed:
             raise StoreUnavailable("the store failed; run this again when it works")
         if refused:
             raise click.exceptions.Exit(NO)

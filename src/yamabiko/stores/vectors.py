@@ -42,8 +42,8 @@ Ids: TypeAlias = NDArray[np.int64]
 CHUNK_ROWS = 16_384
 """Rows per chunk: the scratch of one scan (128 KB) stays in a core's cache. Measured by benchmarks/index.py."""
 
-EXACT_COMPONENTS = 2_000_000
-"""Up to so many (5,208 vectors of dim 384) the product with all of them is faster. Measured by benchmarks/index.py."""
+EXACT_COMPONENTS = 1_500_000
+"""Up to so many (3,906 vectors of dim 384) the product with all of them is faster. Measured by benchmarks/index.py."""
 
 DEAD_SHARE = 0.25
 """A chunk is rewritten when more than this share of its rows was removed."""

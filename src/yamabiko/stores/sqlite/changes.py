@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from operator import attrgetter
 
 from yamabiko.stores import codec, eviction
@@ -28,6 +28,7 @@ class Ledger:
     last_entry: int
     last_question: int
     pruned: int
+    forgot: bool = False
 
     @classmethod
     def read(cls, db: sqlite3.Connection) -> Ledger:
@@ -36,14 +37,15 @@ class Ledger:
 
     def write(self, db: sqlite3.Connection) -> None:
         """Into the file; prunes old tombs first."""
-        last = db.execute("SELECT max(seq) FROM tomb").fetchone()[0] or 0
-        if last - self.pruned > 2 * TOMBS:
-            self.pruned = last - TOMBS
-            db.execute("DELETE FROM tomb WHERE seq <= ?", (self.pruned,))
+        if self.forgot:
+            last = db.execute("SELECT max(seq) FROM tomb").fetchone()[0] or 0
+            if last - self.pruned > 2 * TOMBS:
+                self.pruned = last - TOMBS
+                db.execute("DELETE FROM tomb WHERE seq <= ?", (self.pruned,))
         db.execute(_SETTLE, _COUNTERS(self))
 
 
-_NAMES = tuple(field.name for field in fields(Ledger))
+_NAMES = tuple(field.name for field in fields(Ledger))[:-1]  # all but forgot
 _COUNTERS = attrgetter(*_NAMES)
 _LEDGER = f"SELECT {', '.join(_NAMES)} FROM total"  # noqa: S608 - the names above
 _SETTLE = f"UPDATE total SET {', '.join(f'{name}=?' for name in _NAMES)}"  # noqa: S608 - the same
@@ -91,7 +93,7 @@ class NewEntry:
             created=entry.created,
             expires=entry.expires,
             stale_until=entry.stale_until,
-            own=eviction.payload_bytes(replace(entry, questions=())),
+            own=eviction.payload_bytes(entry) - sum(map(eviction.question_bytes, entry.questions)),
             value=eviction.value(entry.reply),
             tags=entry.tags,
             sources=entry.reply.sources,
@@ -108,8 +110,10 @@ def put(db: sqlite3.Connection, ledger: Ledger, new: NewEntry, now: float, max_b
         forget(db, ledger, [found[0]])
         found = None
     entry = _insert(db, ledger, ns, new) if found is None else _update(db, found[0], new)
-    db.executemany("INSERT OR IGNORE INTO tag VALUES (?, ?)", [(tag, entry) for tag in new.tags])
-    db.executemany("INSERT OR IGNORE INTO source VALUES (?, ?)", [(uri, entry) for uri in new.sources])
+    for tag in new.tags:
+        db.execute("INSERT OR IGNORE INTO tag VALUES (?, ?)", (tag, entry))
+    for uri in new.sources:
+        db.execute("INSERT OR IGNORE INTO source VALUES (?, ?)", (uri, entry))
     for question in new.questions:
         _give(db, ledger, entry, ns, question)
     if found is None:
@@ -142,8 +146,8 @@ def alias(db: sqlite3.Connection, ledger: Ledger, digest: bytes, question: NewQu
 def touch(db: sqlite3.Connection, ledger: Ledger, touched: Iterable[tuple[bytes, int]]) -> None:
     """Count hits, by the entries' digests."""
     db.executemany(
-        "UPDATE entry SET hits=hits+?1, priority=gdsf(?2, hits+?1, value, bytes) WHERE digest=?3",
-        [(hits, ledger.clock, digest) for digest, hits in touched],
+        "UPDATE entry SET hits=hits+?, priority=gdsf(?, hits+?, value, bytes) WHERE digest=?",
+        [(hits, ledger.clock, hits, digest) for digest, hits in touched],
     )
 
 
@@ -194,6 +198,7 @@ def forget(db: sqlite3.Connection, ledger: Ledger, entries: Sequence[int]) -> in
         ns, size = db.execute("SELECT ns, bytes FROM entry WHERE id=?", (entry,)).fetchone()
         ledger.payload_bytes -= size
         places.append((ns, entry))
+    ledger.forgot = True
     ids = [(entry,) for entry in entries]
     of_entry = "DELETE FROM vec WHERE id IN (SELECT id FROM question WHERE ns=? AND entry=?)"
     ledger.vectors -= db.executemany(of_entry, places).rowcount
@@ -202,8 +207,8 @@ def forget(db: sqlite3.Connection, ledger: Ledger, entries: Sequence[int]) -> in
     db.executemany("DELETE FROM source WHERE entry=?", ids)
     db.executemany("DELETE FROM entry WHERE id=?", ids)
     db.executemany(
-        "DELETE FROM scope WHERE ns=?1 AND NOT EXISTS (SELECT 1 FROM question WHERE ns=?1)",
-        [(ns,) for ns in {ns for ns, _ in places}],
+        "DELETE FROM scope WHERE ns=? AND NOT EXISTS (SELECT 1 FROM question WHERE ns=?)",
+        [(ns, ns) for ns in {ns for ns, _ in places}],
     )
     ledger.entries -= len(ids)
     return len(ids)
@@ -286,6 +291,7 @@ def _give(db: sqlite3.Connection, ledger: Ledger, entry: int, ns: int, question:
 
 
 def _drop(db: sqlite3.Connection, ledger: Ledger, question: int) -> None:
+    ledger.forgot = True
     ledger.vectors -= db.execute("DELETE FROM vec WHERE id=?", (question,)).rowcount
     ledger.questions -= db.execute("DELETE FROM question WHERE id=?", (question,)).rowcount
 

@@ -44,13 +44,15 @@ class ScopeIndex:
     """The index of one scope and the point up to which it has read the file.
 
     ``ns`` is the scope's number, 0 before anything was read. ``question`` and ``tomb`` are the last ids read.
-    ``seen`` holds the data version at which each connection last found nothing more to read.
+    ``nbytes`` is what was last counted. ``seen`` holds the data version at which each connection last found nothing
+    more to read.
     """
 
     vectors: VectorIndex
     ns: int = 0
     question: int = 0
     tomb: int = 0
+    nbytes: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     seen: dict[int, int] = field(default_factory=dict)
 
@@ -68,6 +70,7 @@ class Indexes:
         self._accelerator = accelerator
         self._max_bytes = max_bytes
         self._scopes: OrderedDict[bytes, ScopeIndex] = OrderedDict()
+        self._nbytes = 0
         self._lock = threading.Lock()  # of the dictionary; held for moments only
 
     def __len__(self) -> int:
@@ -75,8 +78,8 @@ class Indexes:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that the indexes hold together."""
-        return sum(index.vectors.nbytes for index in tuple(self._scopes.values()))
+        """Bytes of memory that the indexes hold together, as of when each was searched last."""
+        return self._nbytes
 
     def current(self, db: sqlite3.Connection, digest: bytes, *, patient: bool) -> tuple[int, VectorIndex] | None:
         """The scope's number and index as of now; None where the scope holds nothing.
@@ -89,18 +92,20 @@ class Indexes:
             if index is None:
                 index = self._scopes[digest] = ScopeIndex(self._empty())
             self._scopes.move_to_end(digest)
+        ns, vectors = index.ns, index.vectors  # before the question whether they are up to date
         if index.seen.get(id(db)) != version:
             if not index.lock.acquire(timeout=-1 if patient else PATIENCE_SECONDS):
                 raise NotLoadedError
             try:
                 known = self._read_on(db, digest, index, patient=patient)
                 index.seen[id(db)] = version  # read before the rows: at worst they are looked at once more
+                ns, vectors = index.ns, index.vectors
             finally:
                 index.lock.release()
             self._trim(digest, keep=known)
             if not known:
                 return None
-        return index.ns, index.vectors
+        return ns, vectors
 
     def _empty(self) -> VectorIndex:
         return VectorIndex(self._dim, accelerator=self._accelerator)
@@ -122,6 +127,8 @@ class Indexes:
             return True
         finally:
             db.execute("COMMIT")
+            if patient:
+                db.execute("PRAGMA shrink_memory")  # these pages were read once and won't be again
 
     @staticmethod
     def _backlog(db: sqlite3.Connection, index: ScopeIndex) -> int:
@@ -151,14 +158,18 @@ class Indexes:
     def _trim(self, digest: bytes, *, keep: bool) -> None:
         """Let go of an empty scope, and of the scopes searched longest ago while there are too many bytes."""
         with self._lock:
-            if not keep:
-                self._scopes.pop(digest, None)
-            size = sum(index.vectors.nbytes for index in self._scopes.values())
-            for other in tuple(self._scopes):
-                if size <= self._max_bytes:
-                    return
-                if other != digest:
-                    size -= self._scopes.pop(other).vectors.nbytes
+            index = self._scopes.get(digest)
+            if index is not None:
+                self._nbytes += index.vectors.nbytes - index.nbytes
+                index.nbytes = index.vectors.nbytes
+                if not keep:
+                    self._nbytes -= self._scopes.pop(digest).nbytes
+            while self._nbytes > self._max_bytes and len(self._scopes) > 1:
+                oldest = next(iter(self._scopes))
+                if oldest == digest:
+                    self._scopes.move_to_end(digest)
+                else:
+                    self._nbytes -= self._scopes.pop(oldest).nbytes
 
 
 @dataclass(frozen=True, slots=True)

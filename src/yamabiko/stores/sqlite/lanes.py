@@ -43,16 +43,20 @@ class _Job(NamedTuple):
 _Outcome: TypeAlias = tuple[_Job, Any, BaseException | None]
 
 
-def _settle(outcomes: Sequence[_Outcome]) -> None:
-    """Runs on the event loop."""
-    for job, value, error in outcomes:
-        future = job.future
-        if future is None or future.done():  # done: the caller was cancelled meanwhile
-            continue
+def _settle(job: _Job, value: object, error: BaseException | None) -> None:
+    """Runs on the event loop. Whose future is done has been cancelled meanwhile."""
+    future = job.future
+    if future is not None and not future.done():
         if error is None:
             future.set_result(value)
         else:
             future.set_exception(error)
+
+
+def _settle_all(outcomes: Sequence[_Outcome]) -> None:
+    """Runs on the event loop."""
+    for outcome in outcomes:
+        _settle(*outcome)
 
 
 def _report(outcomes: Sequence[_Outcome]) -> None:
@@ -64,7 +68,7 @@ def _report(outcomes: Sequence[_Outcome]) -> None:
             waiting.setdefault(future.get_loop(), []).append(outcome)
     for loop, mine in waiting.items():
         try:
-            loop.call_soon_threadsafe(_settle, mine)
+            loop.call_soon_threadsafe(_settle_all, mine)
         except RuntimeError:
             if not loop.is_closed():
                 raise
@@ -98,12 +102,11 @@ class Lane:
     def _submit(self, job: _Job) -> None:
         if self._stopped:
             raise StoreUnavailable("this store is closed: open a new one")
-        if not self._threads:
-            for number in range(self._width):
-                name = f"yamabiko-{self._name}-{number}"
-                self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
-            for thread in self._threads:
-                thread.start()
+        # One thread as long as it keeps up: its caches stay warm, and waking always the same one is the faster hop.
+        if len(self._threads) < self._width and (not self._threads or not self._queue.empty()):
+            name = f"yamabiko-{self._name}-{len(self._threads)}"
+            self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
+            self._threads[-1].start()
         self._queue.put(job)
 
     def stop(self) -> None:
@@ -176,17 +179,12 @@ class Writer(Lane):
     def _take(self) -> tuple[list[_Job], bool]:
         """Wait for one job and take what else is there; True when the thread shall end."""
         jobs: list[_Job] = []
-        while len(jobs) < GROUP:
-            try:
-                job = self._queue.get(block=not jobs)
-            except queue.Empty:
-                break
+        while not jobs or (len(jobs) < GROUP and not self._queue.empty()):  # nobody else takes from this queue
+            job = self._queue.get()
             if job is None:
                 return jobs, True
             if job.wanted:
                 jobs.append(job)
-            elif not jobs:
-                break
         return jobs, False
 
     def _commit(self, connection: sqlite3.Connection, group: Sequence[_Job]) -> list[_Outcome]:

@@ -61,7 +61,11 @@ class _Running:
     def _confirm(self) -> None:
         """Who deletes or replaces an open file leaves us writing into one that nobody will ever open again."""
         path = self._layout.path
-        if self._file is None or not path.exists() or not os.path.samestat(path.stat(), self._file):
+        try:
+            found = os.stat(path)  # noqa: PTH116 - before every commit, so the faster one
+        except FileNotFoundError:
+            found = None
+        if found is None or self._file is None or not os.path.samestat(found, self._file):
             raise StoreUnavailable(
                 f"{path} was moved, deleted or replaced while it was open: close the store, open it again"
             )
