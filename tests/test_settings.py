@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -227,3 +228,8 @@ def test_the_module_reads_no_environment():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "normal"
+
+
+def test_the_settings_page_is_up_to_date():
+    page = Path(__file__).parents[1] / "docs" / "settings.md"
+    assert page.read_text(encoding="utf-8").endswith(settings_table()), "put in: yamabiko settings --markdown"

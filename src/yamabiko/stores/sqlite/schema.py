@@ -105,20 +105,28 @@ def connect(layout: Layout, access: Access) -> sqlite3.Connection:
         isolation_level=None,  # transactions are written out: BEGIN, COMMIT
         cached_statements=64,
     )
-    connection.execute("PRAGMA cache_size=-16000")
-    connection.execute("PRAGMA temp_store=MEMORY")
-    if access in ("rw", "rwc"):
-        connection.execute(f"PRAGMA synchronous={'FULL' if layout.durability == 'full' else 'NORMAL'}")
-        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-        connection.execute("PRAGMA journal_size_limit=67108864")
-    connection.create_function("gdsf", 4, eviction.priority, deterministic=True)
+    try:
+        connection.execute("PRAGMA cache_size=-16000")
+        connection.execute("PRAGMA temp_store=MEMORY")
+        if access in ("rw", "rwc"):
+            connection.execute(f"PRAGMA synchronous={'FULL' if layout.durability == 'full' else 'NORMAL'}")
+            connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+            connection.execute("PRAGMA journal_size_limit=67108864")
+        connection.create_function("gdsf", 4, eviction.priority, deterministic=True)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def reader(layout: Layout, access: Access) -> sqlite3.Connection:
     """A connection that can't write."""
     connection = connect(layout, access)
-    connection.execute("PRAGMA query_only=1")
+    try:
+        connection.execute("PRAGMA query_only=1")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

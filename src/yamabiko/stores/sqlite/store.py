@@ -76,8 +76,12 @@ class _Running:
     def _writing(self) -> sqlite3.Connection:
         access = self._opened()
         connection = connect(self._layout, access)
-        if self._max_bytes is not None and access == "rw":
-            connection.execute(BUDGET_INDEX)
+        try:
+            if self._max_bytes is not None and access == "rw":
+                connection.execute(BUDGET_INDEX)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 
