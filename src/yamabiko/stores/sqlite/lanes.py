@@ -1,7 +1,7 @@
-"""Which thread touches the file: readers in lanes, writes in one thread that commits in groups.
+"""Which thread touches the file: quick reads in the caller's, others in lanes, writes in one that commits in groups.
 
-A connection belongs to one thread from its opening to its end and lives in that thread's frame only. So it is never
-carried into a forked child, where closing it would harm the parent.
+A connection belongs to one thread from its opening to its end. A lane's lives in its thread's frame only, so it is
+never carried into a forked child, where closing it could harm the parent; the store never closes an inline one there.
 
 The hop to a thread and back costs 31 us this way and 64 us through ``run_in_executor`` (benchmarks/store.py).
 """
@@ -13,6 +13,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -23,6 +24,12 @@ from yamabiko.stores.sqlite.schema import translate
 
 T = TypeVar("T")
 Connect: TypeAlias = Callable[[], sqlite3.Connection]
+
+SLOW_SECONDS = 0.001
+"""A read that takes longer belongs into a lane. One from the page cache takes 25 us."""
+
+PENANCE = 256
+"""How many reads go to the lane after a slow one."""
 
 GROUP = 512
 """How many changes share one commit at most: beyond, the first of them would wait noticeably for the last."""
@@ -38,6 +45,10 @@ class _Job(NamedTuple):
     @property
     def wanted(self) -> bool:
         return self.future is None or not self.future.cancelled()
+
+
+def _end() -> None:
+    """Stands for the end of a thread in its queue."""
 
 
 _Outcome: TypeAlias = tuple[_Job, Any, BaseException | None]
@@ -61,17 +72,24 @@ def _settle_all(outcomes: Sequence[_Outcome]) -> None:
 
 def _report(outcomes: Sequence[_Outcome]) -> None:
     """Carry results to the event loops that wait for them; a loop that is closed waits no more."""
+    if len(outcomes) == 1 and (future := outcomes[0][0].future) is not None:
+        _tell(future.get_loop(), _settle, *outcomes[0])
+        return
     waiting: dict[asyncio.AbstractEventLoop, list[_Outcome]] = {}
     for outcome in outcomes:
         future = outcome[0].future
         if future is not None:
             waiting.setdefault(future.get_loop(), []).append(outcome)
     for loop, mine in waiting.items():
-        try:
-            loop.call_soon_threadsafe(_settle_all, mine)
-        except RuntimeError:
-            if not loop.is_closed():
-                raise
+        _tell(loop, _settle_all, mine)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, what: Callable[..., None], *arguments: object) -> None:
+    try:
+        loop.call_soon_threadsafe(what, *arguments)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
@@ -79,6 +97,56 @@ def _roll_back(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
+
+
+class Inline:
+    """Reads on the caller's own thread, without the hop: for those that take microseconds, and as long as they do.
+
+    A read that took longer (a cold page on a slow disk) or met a lock sends the next ``PENANCE`` ones to a lane, so
+    that an event loop is held up once and not again and again. The hop costs more than the read: benchmarks/path.py.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._thread = 0
+        self._penance = 0
+
+    def adopt(self, connection: sqlite3.Connection) -> None:
+        """Use this connection, in this thread only; it waits for no lock."""
+        connection.execute("PRAGMA busy_timeout=0")
+        self._connection, self._thread = connection, threading.get_ident()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no connection yet."""
+        return self._connection is None
+
+    def run(self, work: Callable[..., T], *arguments: Any) -> tuple[T] | None:
+        """``work(connection, *arguments)`` in a tuple; None where a lane must do it. Raises ``StoreError``."""
+        connection = self._connection
+        if connection is None or self._thread != threading.get_ident():
+            return None
+        if self._penance:
+            self._penance -= 1
+            return None
+        started = time.perf_counter()
+        try:
+            value = work(connection, *arguments)
+        except sqlite3.OperationalError:
+            self._penance = PENANCE
+            return None
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
+        if time.perf_counter() - started > SLOW_SECONDS:
+            self._penance = PENANCE
+        return (value,)
+
+    def close(self) -> None:
+        """Close the connection, where that is this thread's to do; twice does no harm."""
+        if self._connection is not None and self._thread == threading.get_ident():
+            self._connection.close()
+        self._connection = None
 
 
 class Lane:
@@ -89,7 +157,7 @@ class Lane:
         self._path = path
         self._width = width
         self._connect = connect
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._stopped = False
 
@@ -109,18 +177,24 @@ class Lane:
             self._threads[-1].start()
         self._queue.put(job)
 
-    def stop(self) -> None:
-        """Finish what is queued, close the connections and wait for the threads. Blocks; may be called twice."""
+    async def stop(self) -> None:
+        """Finish what is queued, close the connections and wait for the threads. May be called twice.
+
+        The threads say by themselves that they are done: a program that is about to end gives no others to wait in.
+        """
+        ends: list[asyncio.Future[None]] = []
         if not self._stopped:
             self._stopped = True
             for _ in self._threads:
-                self._queue.put(None)
+                ends.append(asyncio.get_running_loop().create_future())
+                self._queue.put(_Job(_end, (), ends[-1]))
+        await asyncio.gather(*ends)
         for thread in self._threads:
             thread.join()
 
     def _work(self) -> None:
         connection: sqlite3.Connection | None = None
-        while (job := self._queue.get()) is not None:
+        while (job := self._queue.get()).work is not _end:
             if not job.wanted:
                 continue
             value: object = None
@@ -139,6 +213,7 @@ class Lane:
             del job, value, failure  # while waiting, keep nothing alive
         if connection is not None:
             connection.close()
+        _report([(job, None, None)])
 
 
 class Writer(Lane):
@@ -158,8 +233,8 @@ class Writer(Lane):
 
     def _work(self) -> None:
         connection: sqlite3.Connection | None = None
-        last = False
-        while not last:
+        last: _Job | None = None
+        while last is None:
             group, last = self._take()
             if group:
                 try:
@@ -175,17 +250,18 @@ class Writer(Lane):
             del group
         if connection is not None:
             connection.close()
+        _report([(last, None, None)])
 
-    def _take(self) -> tuple[list[_Job], bool]:
-        """Wait for one job and take what else is there; True when the thread shall end."""
+    def _take(self) -> tuple[list[_Job], _Job | None]:
+        """Wait for one job and take what else is there; and the job that ends the thread, if it was among them."""
         jobs: list[_Job] = []
         while not jobs or (len(jobs) < GROUP and not self._queue.empty()):  # nobody else takes from this queue
             job = self._queue.get()
-            if job is None:
-                return jobs, True
+            if job.work is _end:
+                return jobs, job
             if job.wanted:
                 jobs.append(job)
-        return jobs, False
+        return jobs, None
 
     def _commit(self, connection: sqlite3.Connection, group: Sequence[_Job]) -> list[_Outcome]:
         try:

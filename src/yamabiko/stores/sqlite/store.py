@@ -14,7 +14,7 @@ from yamabiko.errors import ConfigurationError, StoreUnavailable
 from yamabiko.stores import intake
 from yamabiko.stores.sqlite import changes, check, rows
 from yamabiko.stores.sqlite.indexes import Accelerator, Indexes, NotLoadedError, Search, search
-from yamabiko.stores.sqlite.lanes import Lane, Writer
+from yamabiko.stores.sqlite.lanes import Inline, Lane, Writer
 from yamabiko.stores.sqlite.schema import BUDGET_INDEX, Access, Durability, Layout, connect, open_file, reader
 from yamabiko.types import Candidate, Entry, Key, Question, Scope, Selector, StoreStats, Vector
 
@@ -34,6 +34,7 @@ class _Running:
     def __init__(self, layout: Layout, max_bytes: int | None, index_bytes: int, accelerator: Accelerator) -> None:
         self.pid = os.getpid()
         self.writer = Writer(layout.path, self._writing, self._confirm)
+        self.inline = Inline(layout.path)
         self.exact = Lane("exact", layout.path, 2, self._reading)
         self.scan = Lane("scan", layout.path, max(2, min(4, os.cpu_count() or 2)), self._reading)
         self.load = Lane("load", layout.path, 2, self._reading)
@@ -45,10 +46,19 @@ class _Running:
         self._file: os.stat_result | None = None
         self._opening = threading.Lock()
 
-    def stop(self) -> None:
-        """Blocks until all threads have ended."""
+    async def stop(self) -> None:
+        """Returns when all threads have ended."""
+        self.inline.close()
         for lane in (self.exact, self.scan, self.load, self.writer):
-            lane.stop()
+            await lane.stop()
+
+    def read_inline(self, key: Key) -> tuple[Entry | None] | None:
+        """What ``rows.get`` finds, in a tuple; None where the lane must look. Raises ``StoreError``."""
+        if self.inline.empty:
+            if self._access is None:  # opening may take long: a lane does it
+                return None
+            self.inline.adopt(reader(self._layout, self._access))
+        return self.inline.run(rows.get, key)
 
     def _opened(self) -> Access:
         """The first thread that needs the file makes it or checks that it fits; when that fails, the next one does."""
@@ -126,6 +136,7 @@ class SqliteStore:
         self._index_bytes = index_bytes
         self._accelerator = accelerator
         self._running: _Running | None = None
+        self._left_behind: list[_Running] = []
         self._touched: dict[str, int] = {}
         self._closed = False
 
@@ -161,7 +172,8 @@ class SqliteStore:
     async def get(self, key: Key, /) -> Entry | None:
         """See ``Store.get``."""
         running = self._current()
-        return await running.exact.run(rows.get, key)
+        found = running.read_inline(key)
+        return found[0] if found is not None else await running.exact.run(rows.get, key)
 
     async def put(self, entry: Entry, /, *, now: float) -> None:
         """See ``Store.put``."""
@@ -197,7 +209,9 @@ class SqliteStore:
         return await running.writer.run(changes.alias, digest, changes.NewQuestion.of(question), self._max_bytes)
 
     def touch(self, entry_id: str, /) -> None:
-        """See ``Store.touch``."""
+        """See ``Store.touch``. Without a budget nothing will ever be evicted, and nothing is counted."""
+        if self._max_bytes is None:
+            return
         self._touched[entry_id] = self._touched.get(entry_id, 0) + 1
         if len(self._touched) >= TOUCHES:
             self._flush(self._running)
@@ -237,7 +251,7 @@ class SqliteStore:
         running, self._running = self._running, None
         if running is not None and running.pid == os.getpid():
             self._flush(running)
-            await asyncio.get_running_loop().run_in_executor(None, running.stop)
+            await running.stop()
 
     def _current(self) -> _Running:
         """The threads of this process."""
@@ -245,6 +259,8 @@ class SqliteStore:
             raise StoreUnavailable("this store is closed: open a new one")
         running = self._running
         if running is None or running.pid != os.getpid():
+            if running is not None:
+                self._left_behind.append(running)  # the parent's connection in it is not ours to close
             running = self._running = _Running(self._layout, self._max_bytes, self._index_bytes, self._accelerator)
         return running
 
