@@ -43,7 +43,8 @@ NOW = 1_700_000_000.0
 
 def scope_of(rows: int) -> Scope:
     """One scope for each size, all in one file."""
-    return Scope(digest=hashlib.sha256(f"scope {rows}".encode()).digest(), tenant="bench", model="m")
+    digest = hashlib.sha256(f"scope {rows}".encode()).digest()
+    return Scope(content=digest, digest=digest, tenant="bench", model="m")
 
 
 def key_of(scope: Scope, i: int) -> Key:

@@ -11,7 +11,7 @@ from yamabiko.types import Entry, Policy, Reply, Scope
 
 
 def entry(*, expires=math.inf, stale_until=math.inf, created=1000.0):
-    return Entry(id="e", scope=Scope(digest=b"s"), questions=(), reply=Reply(text="a"), created=created, expires=expires, stale_until=stale_until)  # fmt: skip
+    return Entry(id="e", scope=Scope(content=b"c", digest=b"s"), questions=(), reply=Reply(text="a"), created=created, expires=expires, stale_until=stale_until)  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -108,13 +108,16 @@ class Canonical:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """A hard partition of both tiers: two requests share answers only if their scopes are equal.
+    """A hard partition: what must be equal for two requests ever to share an answer.
 
-    ``digest`` is a SHA-256 (32 bytes) over all that must be equal: tenant, user, model, system prompt, earlier
-    turns, tools, response format, sampling, knowledge version, script and embedder. The named parts are kept in the
-    clear for removal and for statistics.
+    ``content`` is a SHA-256 (32 bytes) over what changes an answer: tenant, user, model, system prompt, earlier
+    turns, tools, tool choice, response format, sampling and knowledge version. The exact tier asks for nothing else,
+    so its answers outlive a change of the embedder. ``digest`` is a SHA-256 (32 bytes) over the content, the script of
+    the question and the embedder: the tier by meaning compares only vectors of one model and questions in one script.
+    The named parts are kept in the clear for removal and for statistics.
     """
 
+    content: bytes
     digest: bytes
     tenant: str = field(default="", repr=False)
     user: str = field(default="", repr=False)
@@ -124,7 +127,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """Names a question within its scope: SHA-256 (32 bytes) over the scope's digest and the canonical question."""
+    """Names a question within its scope: SHA-256 (32 bytes) over the scope's content and the canonical question."""
 
     scope: Scope
     digest: bytes

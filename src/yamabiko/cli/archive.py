@@ -42,8 +42,9 @@ class Footer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ScopeLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A scope; ``digest`` in hexadecimal digits."""
+    """A scope; ``content`` and ``digest`` in hexadecimal digits."""
 
+    content: str
     digest: str
     tenant: str
     user: str
@@ -77,6 +78,7 @@ def to_line(entry: Entry) -> bytes:
     line = EntryLine(
         id=entry.id,
         scope=ScopeLine(
+            content=entry.scope.content.hex(),
             digest=entry.scope.digest.hex(),
             tenant=entry.scope.tenant,
             user=entry.scope.user,
@@ -118,6 +120,7 @@ def from_line(line: bytes, dim: int) -> Entry:
     return Entry(
         id=_digest(found.id, "the id").hex(),
         scope=Scope(
+            content=_digest(found.scope.content, "the scope's content"),
             digest=_digest(found.scope.digest, "the scope's digest"),
             tenant=found.scope.tenant,
             user=found.scope.user,

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from yamabiko.cache import Cache
     from yamabiko.cli.archive_file import Archive
-    from yamabiko.cli.reembed import Told
     from yamabiko.ports import Embedder
     from yamabiko.settings import Settings
     from yamabiko.types import Entry
@@ -66,28 +65,20 @@ def export_command(console: Console, file: str, force: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Check every line and count, import nothing.")
 @click.option("--partial", is_flag=True, help="Take what is there of a file that was cut short or changed.")
 @click.option("--re-embed", is_flag=True, help="Embed the questions anew with the embedder of the settings.")
-@click.option("--system", metavar="TEXT", default="", help="With --re-embed: the entries' system prompt.")
-@click.option("--knowledge", metavar="VERSION", default="", help="With --re-embed: version of their documents.")
 @pass_console
-def import_command(
-    console: Console, /, *, file: str, dry_run: bool, partial: bool, re_embed: bool, system: str, knowledge: str
-) -> None:
+def import_command(console: Console, /, *, file: str, dry_run: bool, partial: bool, re_embed: bool) -> None:
     """Store the entries of an export; - for standard input.
 
     The whole file is checked before anything is stored. Lines that can't be imported are counted and listed, and end
     with exit code 1. An export of another embedder is refused unless --re-embed is given.
     """
     from yamabiko.cli.archive_file import open_archive, open_seekable
-    from yamabiko.cli.reembed import Told
     from yamabiko.cli.shown import entries
 
     settings = console.settings()
-    told = Told(system=system, knowledge=knowledge) if re_embed else None
-    if told is None and (system or knowledge):
-        raise click.UsageError("--system and --knowledge go with --re-embed")
     with open_seekable(file) as seekable:
         archive = open_archive(seekable, partial=partial)
-        new, replaced = asyncio.run(_import(settings, archive, told, dry_run=dry_run))
+        new, replaced = asyncio.run(_import(settings, archive, re_embed=re_embed, dry_run=dry_run))
     problems = [f"line {number}: {why}" for number, why in sorted(archive.refused.items())]
     for problem in problems[:LISTED]:
         console.note(problem)
@@ -106,22 +97,22 @@ def import_command(
         raise click.exceptions.Exit(NO)
 
 
-async def _import(settings: Settings, archive: Archive, told: Told | None, *, dry_run: bool) -> tuple[int, int]:
+async def _import(settings: Settings, archive: Archive, *, re_embed: bool, dry_run: bool) -> tuple[int, int]:
     """Store what the archive holds; how many entries were new, and how many replaced others."""
     from yamabiko.build import open_cache
     from yamabiko.cli.opening import sqlite_path
 
-    embedder = _embedder(settings, archive, told)
+    embedder = _embedder(settings, archive, re_embed=re_embed)
     path = sqlite_path(settings.url)
     if dry_run and path is not None and not path.exists():
         new = 0
-        async for batch in _batches(archive, embedder, told):
+        async for batch in _batches(archive, embedder, re_embed=re_embed):
             new += len(batch)
         await embedder.close()
         return new, 0
     async with open_cache(settings=settings, embedder=embedder) as cache:
         with progress(archive.header.entries, "importing") as bar:
-            return await _store(cache, _batches(archive, embedder, told), bar.update, dry_run=dry_run)
+            return await _store(cache, _batches(archive, embedder, re_embed=re_embed), bar.update, dry_run=dry_run)
 
 
 async def _store(
@@ -143,25 +134,15 @@ async def _store(
     return new, replaced
 
 
-async def _batches(archive: Archive, embedder: Embedder, told: Told | None) -> AsyncIterator[list[Entry]]:
-    """The fit entries, some at a time; with ``told``, embedded anew."""
-    from yamabiko.cli.reembed import embedded, rekeyed
-    from yamabiko.errors import InvalidRequest
+async def _batches(archive: Archive, embedder: Embedder, *, re_embed: bool) -> AsyncIterator[list[Entry]]:
+    """The fit entries, some at a time; with ``re_embed``, embedded anew."""
+    from yamabiko.cli.reembed import embedded, rescoped
 
-    batch: list[tuple[Entry, list[str]]] = []
-    for number, entry in archive.entries():
-        try:
-            batch.append((entry, []) if told is None else rekeyed(entry, embedder, told))
-        except InvalidRequest as error:
-            archive.refused[number] = str(error)
-        if len(batch) == BATCH:
-            yield [one for one, _ in batch] if told is None else await embedded(batch, embedder)
-            batch = []
-    if batch:
-        yield [one for one, _ in batch] if told is None else await embedded(batch, embedder)
+    for batch in batched(archive.entries(), BATCH):
+        yield await embedded([rescoped(entry, embedder) for entry in batch], embedder) if re_embed else batch
 
 
-def _embedder(settings: Settings, archive: Archive, told: Told | None) -> Embedder:
+def _embedder(settings: Settings, archive: Archive, *, re_embed: bool) -> Embedder:
     """What the cache is opened with: the embedder itself where texts are embedded, else its name.
 
     Raises ``ConfigurationError`` where the export was made with another one.
@@ -171,7 +152,7 @@ def _embedder(settings: Settings, archive: Archive, told: Told | None) -> Embedd
     from yamabiko.errors import ConfigurationError
 
     header = archive.header
-    if told is not None:
+    if re_embed:
         embedder = make_embedder(settings.embedder)
         if embedder is None:
             raise ConfigurationError('--re-embed needs an embedder, and embedder.kind is "none"')

@@ -1,63 +1,47 @@
-"""Entries of one embedder for another one: new keys and new vectors.
+"""Entries of one embedder for another one: the same keys, other scopes, new vectors.
 
-The key of a question covers its embedder, and an entry does not hold all that its key is made of. So each key is made
-again from the question, the named parts of the scope and what the user adds; only where that gives the stored key is
-the entry understood, and gets a key for the new embedder. No other entry can be taken along.
+The exact tier does not depend on the embedder, so keys and ids stay as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from yamabiko.core.key import key_of
+from yamabiko.core.key import question_digest, with_embedder
 from yamabiko.core.normalise import normalise
-from yamabiko.errors import InvalidRequest
 from yamabiko.ports import Embedder
-from yamabiko.types import Entry, Policy, Question, Request
+from yamabiko.types import Entry, Question, Request
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What the user says of the entries, and an export does not: their system prompt and knowledge version."""
+def rescoped(entry: Entry, embedder: Embedder) -> tuple[Entry, list[str]]:
+    """The entry in the scope that it has under this embedder, without vectors, and what is to be embedded.
 
-    system: str = ""
-    knowledge: str = ""
-
-
-def rekeyed(entry: Entry, embedder: Embedder, told: Told) -> tuple[Entry, list[str]]:
-    """The entry with the keys that its questions have under this embedder, without vectors, and what is to be embedded.
-
-    The texts stand in the order of the questions, empty where nothing is embedded. Raises ``InvalidRequest``.
+    The texts stand in the order of the questions, empty where nothing is embedded. The scope is the first question's;
+    another one that this embedder places elsewhere is left to the exact tier.
     """
-    questions: list[Question] = []
-    texts: list[str] = []
-    scope = None
-    for question in entry.questions:
-        request = Request(
-            question.text,
-            model=entry.scope.model,
-            tenant=entry.scope.tenant,
-            user=entry.scope.user,
-            system=told.system,
-            knowledge=told.knowledge,
-        )
-        canonical = normalise(request)
-        stored = key_of(request, canonical, embedder=entry.scope.embedder, policy=Policy())
-        if stored.digest != question.digest:
-            raise InvalidRequest(
-                "its key covers more than question, tenant, user and model: say --system and --knowledge as they were"
-                " when it was asked; entries with earlier turns, tools or sampling can't be embedded anew"
-            )
-        model = embedder.model_for(canonical.text) if canonical.text else embedder.id
-        key = key_of(request, canonical, embedder=model, policy=Policy())
-        if scope is None:
-            scope = key.scope
-        if key.scope == scope:  # an alias that another model would embed is left behind
-            questions.append(Question(digest=key.digest, text=question.text))
-            texts.append(canonical.text)
-    assert scope is not None
-    return replace(entry, id=questions[0].digest.hex(), scope=scope, questions=tuple(questions)), texts
+    texts = [_embeddable(entry, question) for question in entry.questions]
+    scopes = [
+        with_embedder(entry.scope, text, embedder.model_for(text) if text else embedder.id) for text in texts
+    ]
+    return (
+        replace(entry, scope=scopes[0], questions=tuple(replace(asked, vector=None) for asked in entry.questions)),
+        [text if scope == scopes[0] else "" for text, scope in zip(texts, scopes, strict=True)],
+    )
+
+
+def _embeddable(entry: Entry, question: Question) -> str:
+    """What is embedded of a question; empty where nothing may be, as of a tool's turn or of one with an image.
+
+    An export does not say so of a question without a vector, but its key does: nothing else than a plain user's turn
+    has the key that is made again from its text.
+    """
+    request = Request(question.text)
+    canonical = normalise(request)
+    if question.vector is not None:
+        return question.text
+    plain = question_digest(entry.scope.content, request.messages[-1], canonical.question) == question.digest
+    return canonical.text if plain else ""
 
 
 async def embedded(entries: Sequence[tuple[Entry, list[str]]], embedder: Embedder) -> list[Entry]:

@@ -6,6 +6,7 @@ digest as name, length and value, so that no text can pass for another field's, 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 
 from yamabiko.core.normalise import script
@@ -13,30 +14,52 @@ from yamabiko.errors import InvalidRequest
 from yamabiko.message import Message
 from yamabiko.types import Canonical, Key, Policy, Request, Scope
 
+_CONTENT_VERSION = "yamabiko.content.1"
 _SCOPE_VERSION = "yamabiko.scope.1"
 _KEY_VERSION = "yamabiko.key.1"
 """A change of what goes in, or of how a question is normalised, changes these: old entries are then never found."""
 
 
 def key_of(request: Request, canonical: Canonical, *, embedder: str, policy: Policy) -> Key:
-    """The key of a request within its scope; both digests are SHA-256 (32 bytes).
+    """The key of a request within its scope; all three digests are SHA-256 (32 bytes).
 
     ``embedder`` names the model that embeds this text. ``policy.model_families`` maps model names that share answers
     to one name; nothing else loosens the scope. Raises ``InvalidRequest`` for a text that is not Unicode.
     """
     model = policy.model_families.get(request.model, request.model)
-    turn = request.messages[-1]
     try:
-        scope_digest = sha256(_scope_text(request, canonical, model, embedder).encode()).digest()
-        key_text = f"{_KEY_VERSION}{scope_digest.hex()}{_turn_text(turn.role, canonical.question, turn.parts)}"
-        digest = sha256(key_text.encode()).digest()
+        content = sha256(_content_text(request, model).encode()).digest()
+        digest = question_digest(content, request.messages[-1], canonical.question)
     except UnicodeEncodeError:
         raise InvalidRequest("a text of the request holds half a surrogate pair; send valid Unicode") from None
-    scope = Scope(digest=scope_digest, tenant=request.tenant, user=request.user, model=model, embedder=embedder)
+    scope = Scope(
+        content=content,
+        digest=_scope_digest(content, canonical.text, embedder),
+        tenant=request.tenant,
+        user=request.user,
+        model=model,
+        embedder=embedder,
+    )
     return Key(scope=scope, digest=digest)
 
 
-def _scope_text(request: Request, canonical: Canonical, model: str, embedder: str) -> str:
+def question_digest(content: bytes, turn: Message, question: str) -> bytes:
+    """The digest of the key of a last turn, ``question`` being its canonical text, in a scope of this content."""
+    return sha256(f"{_KEY_VERSION}{content.hex()}{_turn_text(turn.role, question, turn.parts)}".encode()).digest()
+
+
+def with_embedder(scope: Scope, text: str, embedder: str) -> Scope:
+    """The scope that a question has under another embedder; ``text`` is what is embedded of it."""
+    return replace(scope, digest=_scope_digest(scope.content, text, embedder), embedder=embedder)
+
+
+def _scope_digest(content: bytes, text: str, embedder: str) -> bytes:
+    written = script(text)
+    parts = f"script:{len(written)}:{written}embedder:{len(embedder)}:{embedder}"
+    return sha256(f"{_SCOPE_VERSION}{content.hex()}{parts}".encode()).digest()
+
+
+def _content_text(request: Request, model: str) -> str:
     fields = (
         ("tenant", request.tenant),
         ("user", request.user),
@@ -47,13 +70,11 @@ def _scope_text(request: Request, canonical: Canonical, model: str, embedder: st
         ("response_format", request.response_format),
         ("sampling", request.sampling),
         ("knowledge", request.knowledge),
-        ("script", script(canonical.text)),
-        ("embedder", embedder),
     )
     earlier: tuple[Message, ...] = request.messages[:-1]
     turns = "".join([_turn_text(turn.role, turn.text, turn.parts) for turn in earlier])
     named = "".join([f"{name}:{len(value)}:{value}" for name, value in fields])
-    return f"{_SCOPE_VERSION}{named}turns:{len(earlier)}:{turns}"
+    return f"{_CONTENT_VERSION}{named}turns:{len(earlier)}:{turns}"
 
 
 def _turn_text(role: str, text: str, parts: tuple[str, ...]) -> str:

@@ -75,7 +75,7 @@ class MemoryStore:
         """See ``Store.get``."""
         self._check_open()
         owner = self._owners.get(key.digest)
-        if owner is None or self._rows[owner].entry.scope.digest != key.scope.digest:
+        if owner is None or self._rows[owner].entry.scope.content != key.scope.content:
             return None
         return self._rows[owner].asked(key.digest)
 

@@ -12,15 +12,16 @@ from yamabiko.types import Entry, Key, Question, Reply, Scope, Vector
 
 
 def make_scope(*, tenant: str = "acme", user: str = "", model: str = "m1", embedder: str = "fake") -> Scope:
-    """A scope whose digest covers the four parts."""
-    digest = hashlib.sha256(f"{tenant}\0{user}\0{model}\0{embedder}".encode()).digest()
-    return Scope(digest=digest, tenant=tenant, user=user, model=model, embedder=embedder)
+    """A scope whose content covers tenant, user and model, and whose digest covers the embedder too."""
+    content = hashlib.sha256(f"{tenant}\0{user}\0{model}".encode()).digest()
+    digest = hashlib.sha256(content + embedder.encode()).digest()
+    return Scope(content=content, digest=digest, tenant=tenant, user=user, model=model, embedder=embedder)
 
 
 def make_key(text: str, scope: Scope | None = None) -> Key:
     """The key of a question in a scope."""
     scope = scope or make_scope()
-    return Key(scope=scope, digest=hashlib.sha256(scope.digest + text.encode()).digest())
+    return Key(scope=scope, digest=hashlib.sha256(scope.content + text.encode()).digest())
 
 
 def make_question(text: str, scope: Scope | None = None, *, vector: Vector | None = None) -> Question:

@@ -214,13 +214,16 @@ def forget(db: sqlite3.Connection, ledger: Ledger, entries: Sequence[int]) -> in
     return len(ids)
 
 
+_NEW_SCOPE = "INSERT INTO scope(content, digest, tenant, user, model, embedder) VALUES (?, ?, ?, ?, ?, ?)"
+
+
 def _scope(db: sqlite3.Connection, scope: Scope) -> int:
     """The number of a scope, which is made where there is none."""
     found = db.execute("SELECT ns FROM scope WHERE digest=?", (scope.digest,)).fetchone()
     if found is not None:
         return int(found[0])
-    row = (scope.digest, scope.tenant, scope.user, scope.model, scope.embedder)
-    made = db.execute("INSERT INTO scope(digest, tenant, user, model, embedder) VALUES (?, ?, ?, ?, ?)", row).lastrowid
+    row = (scope.content, scope.digest, scope.tenant, scope.user, scope.model, scope.embedder)
+    made = db.execute(_NEW_SCOPE, row).lastrowid
     assert made is not None
     return made
 

@@ -21,6 +21,7 @@ _NONE_OF: tuple[tuple[str, str], ...] = (
     ("entries whose id has not 32 bytes", "entry WHERE typeof(digest)<>'blob' OR length(digest)<>32"),
     ("questions whose key has not 32 bytes", "question WHERE typeof(key)<>'blob' OR length(key)<>32"),
     ("scopes whose digest has not 32 bytes", "scope WHERE typeof(digest)<>'blob' OR length(digest)<>32"),
+    ("scopes whose content has not 32 bytes", "scope WHERE typeof(content)<>'blob' OR length(content)<>32"),
     ("entries beyond the last id given out", "entry, total WHERE entry.id > total.last_entry"),
     ("questions beyond the last id given out", "question, total WHERE question.id > total.last_question"),
     (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,16 @@ from yamabiko.types import Candidate, Entry, Key, Question, Scope, StoreStats
 _ENTRY = "e.digest, e.created, e.expires, e.stale_until, e.tags, e.reply"
 # CROSS JOIN keeps the order written here: from the one question by its key to its entry, then its scope.
 _BY_KEY = (
-    f"SELECT q.text, {_ENTRY} FROM question q CROSS JOIN entry e ON e.id=q.entry"  # noqa: S608
-    " CROSS JOIN scope s ON s.ns=e.ns WHERE q.key=? AND s.digest=?"
+    f"SELECT s.digest, s.embedder, q.text, {_ENTRY} FROM question q CROSS JOIN entry e ON e.id=q.entry"  # noqa: S608
+    " CROSS JOIN scope s ON s.ns=e.ns WHERE q.key=? AND s.content=?"
 )
 _BY_QUESTION = (
     f"SELECT q.entry, q.key, q.text, {_ENTRY} FROM question q CROSS JOIN entry e ON e.id=q.entry"  # noqa: S608
     " WHERE q.id=? AND q.ns=? AND e.stale_until>?"
 )
 _BY_ID = (
-    f"SELECT s.ns, s.digest, s.tenant, s.user, s.model, s.embedder, {_ENTRY} FROM entry e JOIN scope s ON s.ns=e.ns"  # noqa: S608
-    " WHERE e.id=?"
+    f"SELECT s.ns, s.content, s.digest, s.tenant, s.user, s.model, s.embedder, {_ENTRY}"  # noqa: S608
+    " FROM entry e JOIN scope s ON s.ns=e.ns WHERE e.id=?"
 )
 _QUESTIONS = (
     "SELECT q.key, q.text, v.v FROM question q LEFT JOIN vec v ON v.id=q.id WHERE q.ns=? AND q.entry=?"
@@ -51,11 +52,14 @@ def _entry(scope: Scope, questions: tuple[Question, ...], row: Sequence[Any]) ->
 
 
 def get(db: sqlite3.Connection, key: Key) -> Entry | None:
-    """See ``Store.get``. One statement; the scope is compared too, though the key covers it."""
-    row = db.execute(_BY_KEY, (key.digest, key.scope.digest)).fetchone()
+    """See ``Store.get``. One statement; the scope's content is compared too, though the key covers it."""
+    row = db.execute(_BY_KEY, (key.digest, key.scope.content)).fetchone()
     if row is None:
         return None
-    return _entry(key.scope, (Question(digest=key.digest, text=row[0]),), row[1:])
+    scope = key.scope
+    if row[0] != scope.digest:  # stored by another embedder's question
+        scope = replace(scope, digest=row[0], embedder=row[1])
+    return _entry(scope, (Question(digest=key.digest, text=row[2]),), row[3:])
 
 
 def asked(db: sqlite3.Connection, question: int, ns: int, now: float) -> tuple[Any, ...] | None:
@@ -84,9 +88,10 @@ def _whole(db: sqlite3.Connection, entry: int) -> Entry | None:
     row = db.execute(_BY_ID, (entry,)).fetchone()
     if row is None:
         return None
-    scope = Scope(digest=row[1], tenant=row[2], user=row[3], model=row[4], embedder=row[5])
-    questions = tuple(_question(key, text, v) for key, text, v in db.execute(_QUESTIONS, (row[0], entry, row[6])))
-    return _entry(scope, questions, row[6:])
+    ns, content, digest, tenant, user, model, embedder = row[:7]
+    scope = Scope(content=content, digest=digest, tenant=tenant, user=user, model=model, embedder=embedder)
+    questions = tuple(_question(key, text, v) for key, text, v in db.execute(_QUESTIONS, (ns, entry, row[7])))
+    return _entry(scope, questions, row[7:])
 
 
 def _question(key: bytes, text: str, v: bytes | None) -> Question:

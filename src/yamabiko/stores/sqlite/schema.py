@@ -39,8 +39,8 @@ TABLES: Sequence[str] = (
         vectors INTEGER NOT NULL, payload_bytes INTEGER NOT NULL, evicted INTEGER NOT NULL, clock REAL NOT NULL,
         last_entry INTEGER NOT NULL, last_question INTEGER NOT NULL, pruned INTEGER NOT NULL)""",
     """CREATE TABLE scope(
-        ns INTEGER PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE, tenant TEXT NOT NULL, user TEXT NOT NULL,
-        model TEXT NOT NULL, embedder TEXT NOT NULL)""",
+        ns INTEGER PRIMARY KEY AUTOINCREMENT, content BLOB NOT NULL, digest BLOB NOT NULL UNIQUE,
+        tenant TEXT NOT NULL, user TEXT NOT NULL, model TEXT NOT NULL, embedder TEXT NOT NULL)""",
     # The reply comes last, so that the other columns never lie behind its overflow pages.
     """CREATE TABLE entry(
         id INTEGER PRIMARY KEY, ns INTEGER NOT NULL, digest BLOB NOT NULL UNIQUE,
