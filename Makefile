@@ -2,15 +2,16 @@
 #
 #   make demo ARGS="--help"            options of `yamabiko demo`
 #   make test ARGS="-k sqlite"         options of pytest
-#   make bench BENCH="put" SIZES="10000 100000"
-#                                      only benchmarks/put.py, and these sizes where a script has --sizes
+#   make bench BENCH=store ARGS="--entries 100000"
+#                                      only benchmarks/store.py, with options of its own
+#   make bench DATA=../data            also those that measure on labelled pairs, from a folder that has them
 #   make PYTHON=python3.13 VENV=.venv313 test
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 BENCH ?= $(filter-out machine make_%,$(basename $(notdir $(sort $(wildcard benchmarks/*.py)))))
-SIZES ?=
+DATA ?=
 
 BIN = $(VENV)/bin
 # Quiet but for errors: the machine's own pip configuration may have a lot to say.
@@ -36,10 +37,15 @@ check: $(VENV)/check.stamp ## lint, format, strict types and layers
 
 bench: $(VENV)/bench.stamp ## measure; raw results go to benchmarks/results/
 	@set -e; for name in $(BENCH); do \
-		sizes=; \
-		if [ -n "$(SIZES)" ] && grep -q -e '"--sizes"' "benchmarks/$$name.py"; then sizes="--sizes $(SIZES)"; fi; \
-		echo "== benchmarks/$$name.py $$sizes $(ARGS)"; \
-		$(BIN)/python "benchmarks/$$name.py" $$sizes $(ARGS); \
+		data=; \
+		if grep -q -e '"--data"' "benchmarks/$$name.py"; then \
+			if [ -n "$(DATA)" ]; then data="--data $(DATA)"; \
+			elif grep -q -e '"--data".*required=True' "benchmarks/$$name.py"; then \
+				echo "== benchmarks/$$name.py is left out: it needs DATA=folder"; continue; \
+			fi; \
+		fi; \
+		echo "== benchmarks/$$name.py $$data $(ARGS)"; \
+		$(BIN)/python "benchmarks/$$name.py" $$data $(ARGS); \
 	done
 
 clean: ## remove the environment, builds and caches; your cache files stay

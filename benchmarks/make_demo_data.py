@@ -150,7 +150,7 @@ def write(language: str, chosen: list[Intent]) -> None:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description="draw the demo's question samples")
-    arguments.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of the data sets")
+    arguments.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     arguments.add_argument("--count", type=int, default=150, help="intents per language")
     arguments.add_argument("--seed", type=int, default=20261124)
     given = arguments.parse_args()
