@@ -13,7 +13,9 @@ from yamabiko.types import Candidate, Entry, MissReason, Policy, Question, Reply
 
 def candidate(similarity, name="e"):
     question = Question(digest=b"q", text="the private question")
-    entry = Entry(id=name, scope=Scope(content=b"c", digest=b"s"), questions=(question,), reply=Reply(text="a"), created=0.0)
+    entry = Entry(
+        id=name, scope=Scope(content=b"c", digest=b"s"), questions=(question,), reply=Reply(text="a"), created=0.0
+    )
     return Candidate(entry=entry, similarity=similarity)
 
 

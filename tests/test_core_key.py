@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from yamabiko.core.key import key_of
+from yamabiko.core.key import key_of, question_digest, with_embedder
 from yamabiko.core.normalise import normalise
 from yamabiko.errors import InvalidRequest
 from yamabiko.message import Message
@@ -60,6 +60,7 @@ BASE = {
 def test_whatever_changes_an_answer_is_part_of_the_scope(field, other):
     one, two = key(Request(**BASE)), key(Request(**{**BASE, field: other}))
     assert one.scope.digest != two.scope.digest
+    assert one.scope.content != two.scope.content
     assert one.digest != two.digest
 
 
@@ -133,8 +134,16 @@ def test_language_is_part_of_the_scope():
     assert key(Request("password")).scope != key(Request("パスワード")).scope
 
 
-def test_embedder_is_part_of_the_scope():
-    assert key(Request("hi"), embedder="minilm").scope != key(Request("hi"), embedder="use-m3").scope
+def test_the_embedder_parts_what_is_compared_by_meaning_and_leaves_the_exact_tier_alone():
+    one, two = key(Request("hi"), embedder="minilm"), key(Request("hi"), embedder="use-m3")
+    assert one.scope.digest != two.scope.digest
+    assert (one.digest, one.scope.content) == (two.digest, two.scope.content)
+    assert with_embedder(one.scope, "hi", "use-m3") == two.scope
+
+
+def test_the_key_of_a_question_can_be_made_again_from_content_and_turn():
+    found = key(Request(**BASE))
+    assert question_digest(found.scope.content, Request("How old is he?").messages[0], "how old is he?") == found.digest
 
 
 def test_the_scope_knows_its_parts_by_name():

@@ -22,6 +22,7 @@ from yamabiko.types import Candidate, Reply, Selector, StoreStats
 
 DIM = 8
 SCOPES = [make_scope(tenant=tenant, user=user) for tenant, user in (("a", ""), ("a", "u"), ("b", ""))]
+SCOPES.append(make_scope(tenant="b", embedder="other"))  # the same keys as in the scope before it
 TEXTS = ["q0", "q1", "q2", "問い", "è?"]
 VECTORS = [unit_vector(seed, DIM) for seed in range(4)]
 VECTORS += [-VECTORS[0], VECTORS[1].copy()]
@@ -75,7 +76,8 @@ class ListStore:
 
     async def put(self, entry, *, now):
         new = {question.digest for question in entry.questions}
-        old = [q for row in self.rows if row.id == entry.id for q in row.questions if q.digest not in new]
+        same = [row for row in self.rows if row.id == entry.id and row.scope == entry.scope]
+        old = [q for row in same for q in row.questions if q.digest not in new]
         self.rows = [row for row in self.rows if row.id != entry.id]
         self._take(new)
         whole = sorted([*old, *entry.questions], key=lambda question: question.digest.hex() != entry.id)

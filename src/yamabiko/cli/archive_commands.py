@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
@@ -138,7 +139,8 @@ async def _batches(archive: Archive, embedder: Embedder, *, re_embed: bool) -> A
     """The fit entries, some at a time; with ``re_embed``, embedded anew."""
     from yamabiko.cli.reembed import embedded, rescoped
 
-    for batch in batched(archive.entries(), BATCH):
+    fit = (entry for _, entry in archive.entries())
+    while batch := list(islice(fit, BATCH)):
         yield await embedded([rescoped(entry, embedder) for entry in batch], embedder) if re_embed else batch
 
 

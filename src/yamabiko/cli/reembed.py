@@ -21,9 +21,7 @@ def rescoped(entry: Entry, embedder: Embedder) -> tuple[Entry, list[str]]:
     another one that this embedder places elsewhere is left to the exact tier.
     """
     texts = [_embeddable(entry, question) for question in entry.questions]
-    scopes = [
-        with_embedder(entry.scope, text, embedder.model_for(text) if text else embedder.id) for text in texts
-    ]
+    scopes = [with_embedder(entry.scope, text, embedder.model_for(text) if text else embedder.id) for text in texts]
     return (
         replace(entry, scope=scopes[0], questions=tuple(replace(asked, vector=None) for asked in entry.questions)),
         [text if scope == scopes[0] else "" for text, scope in zip(texts, scopes, strict=True)],
@@ -36,10 +34,10 @@ def _embeddable(entry: Entry, question: Question) -> str:
     An export does not say so of a question without a vector, but its key does: nothing else than a plain user's turn
     has the key that is made again from its text.
     """
-    request = Request(question.text)
-    canonical = normalise(request)
     if question.vector is not None:
         return question.text
+    request = Request(question.text)
+    canonical = normalise(request)
     plain = question_digest(entry.scope.content, request.messages[-1], canonical.question) == question.digest
     return canonical.text if plain else ""
 

@@ -96,6 +96,21 @@ class EntryContract(Contract):
         assert await store.get(make_key("q", make_scope(tenant="b"))) is None
 
     @promise()
+    async def test_get_asks_for_no_embedder(self, store: Store) -> None:
+        """An answer is found by its key whatever embeds questions now, in the scope it was stored in; once."""
+        before, after = make_scope(embedder="before"), make_scope(embedder="after")
+        entry = make_entry("q", "old", scope=before, vector=NORTH)
+        await store.put(entry, now=0.0)
+        assert await store.get(make_key("q", after)) == entry
+        assert await find(store, after, NORTH) == ()
+        await store.put(make_entry("q", "new", scope=after, vector=NORTH), now=0.0)
+        assert await find(store, before, NORTH) == ()
+        (candidate,) = await find(store, after, NORTH)
+        assert candidate.entry.reply.text == "new"
+        stats = await store.stats()
+        assert (stats.entries, stats.questions, stats.vectors, stats.scopes) == (1, 1, 1, 1)
+
+    @promise()
     async def test_put_again_replaces(self, store: Store) -> None:
         """The same id gets the new reply, life, tags and vector; there is no second row and no old vector."""
         await store.put(make_entry("q", "old", vector=NORTH, created=1.0, expires=2.0, tags=("x",)), now=1.0)
