@@ -73,12 +73,13 @@ def open_cache(
             used_embedder = make_embedder(replace(chosen.embedder, kind=embedder))
         else:
             used_embedder = embedder
+        used_prices = prices or load_prices(chosen.prices_path)  # before the store: what fails leaves nothing open
         used_store = store if store is not None else await _store(chosen, used_embedder)
         return Cache(
             used_store,
             used_embedder,
             policy=policy or chosen.policy,
-            prices=prices or load_prices(chosen.prices_path),
+            prices=used_prices,
             min_similarity=_default_min_similarity,
             verifier=verifier,
             hooks=hooks,

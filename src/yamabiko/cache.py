@@ -22,7 +22,7 @@ from yamabiko.errors import ConfigurationError, InvalidRequest, StoreError
 from yamabiko.flight import Background, Flight, Pieces, was_handed_over
 from yamabiko.lookup import Lookup, Outcome, failure
 from yamabiko.ports import Embedder, Generate, Store, StreamGenerate, Verifier
-from yamabiko.stream import Stream, as_reply, unheard, whole
+from yamabiko.stream import Heard, Stream, as_reply, unheard, whole
 from yamabiko.telemetry import Call, Hook, Watch, emit, of_call, of_write
 from yamabiko.types import (
     Entry,
@@ -79,9 +79,10 @@ class Cache:
             embedder_timeout_seconds=embedder_timeout_seconds,
         )
         self._flight: Flight[tuple[Outcome, Reply]] = Flight()
-        self._background = Background()
+        self._writes = Background()
+        self._renewals = Background()
         self._purges = 0
-        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
 
     # The four ways in.
 
@@ -107,7 +108,7 @@ class Cache:
             reply = await self._generate(request, generate)
         else:
             resolve = partial(self._resolve, outcome, generate, watch)
-            (outcome, reply), shared = await self._flight.once(outcome.key.digest, resolve)
+            (outcome, reply), shared = await self._flight.once((self._purges, outcome.key.digest), resolve)
         self._tell("answer", outcome, watch, reply, shared=shared)
         return reply
 
@@ -120,7 +121,7 @@ class Cache:
         if not isinstance(miss, Miss):
             raise InvalidRequest("remember() takes the Miss that lookup() returned, and the reply")
         reply = self._completed(as_reply(reply), miss.request, 0.0)
-        return await self._write(miss, reply, *self._admitted(miss, reply), "remember")
+        return await self._writes.own(self._write(miss, reply, *self._admitted(miss, reply), "remember"))
 
     # Around the path.
 
@@ -146,44 +147,52 @@ class Cache:
             tag=tag,
             tenant=tenant,
             user=user,
-            model=model,
+            model=None if model is None else self.policy.model_families.get(model, model),
             source=source,
             dead_at=self._clock() if dead else None,
         )
         if selector == Selector() and not everything:
             raise ConfigurationError("purge() needs a condition, such as tag=..., or everything=True")
         self._purges += 1
-        await self._background.drain()
+        await self._writes.drain()
         return await self.store.purge(selector)
 
-    def entries(self, selector: Selector | None = None) -> AsyncIterator[Entry]:
+    async def entries(self, selector: Selector | None = None) -> AsyncIterator[Entry]:
         """Every stored entry that fits, dead or alive, oldest first, with its questions and vectors."""
-        return self.store.entries(selector or Selector())
+        await self._writes.drain()
+        async for entry in self.store.entries(selector or Selector()):
+            yield entry
 
     async def stats(self) -> StoreStats:
         """Counts and sizes of the store, after all writes under way are done."""
-        await self._background.drain()
+        await self._writes.drain()
         return await self.store.stats()
 
     async def check(self) -> Sequence[str]:
         """Everything that is wrong with the stored data, in sentences; empty when it is sound."""
-        await self._background.drain()
+        await self._writes.drain()
         return await self.store.check()
 
     async def drain(self) -> None:
         """Wait until all writes and renewals behind earlier replies are done and their events told."""
-        await self._background.drain()
+        await self._renewals.drain()
+        await self._writes.drain()
         await asyncio.sleep(0)
 
     async def close(self) -> None:
-        """Finish what is under way and let go of everything. May be called twice."""
-        if self._closed:
-            return
-        self._closed = True
-        await self.drain()
-        if self._embedder is not None:
-            await self._embedder.close()
-        await self.store.close()
+        """Finish the writes under way, give up renewals, and let go of everything. May be called twice."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)  # who gives up waiting leaves nothing half closed
+
+    async def _close(self) -> None:
+        self._renewals.cancel()
+        try:
+            await self.drain()
+            if self._embedder is not None:
+                await self._embedder.close()
+        finally:
+            await self.store.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -220,7 +229,7 @@ class Cache:
         self._keep_behind(outcome, reply, purges)
         return outcome, reply
 
-    async def _stream(self, request: Request, generate: StreamGenerate, stream: Stream) -> AsyncIterator[str]:
+    async def _stream(self, request: Request, generate: StreamGenerate, stream: Heard) -> AsyncIterator[str]:
         watch = Watch(time.perf_counter())
         stream.outcome = outcome = await self._lookup.exact(request)
         shared = False
@@ -230,19 +239,21 @@ class Cache:
             for piece in stream.reply.chunks():
                 yield piece
         else:
-            digest = outcome.key.digest if outcome.key is not None else object()  # without a key: shared with nobody
+            # Without a key: shared with nobody.
+            key = (self._purges, outcome.key.digest) if outcome.key is not None else object()
             resolve = partial(self._resolve_stream, outcome, generate, watch)
-            told = False
+            led = told = False
             while stream.reply is None:
-                with self._flight.join(digest, resolve) as (generation, shared):
+                with self._flight.join(key, resolve) as (generation, shared):
                     async for piece in generation.pieces.follow():
                         stream.outcome, told = generation.pieces.outcome, True
                         yield piece
                     try:
                         stream.outcome, stream.reply = await generation.result()
                     except asyncio.CancelledError:
-                        if told or not was_handed_over(generation.task):
+                        if told or (led and not shared) or not was_handed_over(generation.task):
                             raise
+                led = led or not shared
         self._tell("stream", stream.outcome or outcome, watch, stream.reply, shared=shared)
 
     async def _generate(self, request: Request, generate: Generate) -> Reply:
@@ -262,14 +273,15 @@ class Cache:
 
     # Step 9: storing, after the reply has left.
 
-    def _keep_behind(self, miss: Miss, reply: Reply, purges: int) -> None:
-        if miss.key is not None and purges == self._purges:
-            entry, why = self._admitted(miss, reply)
-            self._background.spawn("storing", self._write(miss, reply, entry, why, "remember"))
+    def _keep_behind(self, miss: Miss, reply: Reply, purges: int, call: Call = "remember") -> None:
+        if miss.key is None:
+            return
+        entry, why = self._admitted(miss, reply) if purges == self._purges else (None, "answers were purged meanwhile")
+        self._writes.spawn("storing", self._write(miss, reply, entry, why, call))
 
     def _renew_if_stale(self, hit: Hit, request: Request, generate: Generate) -> None:
         if hit.stale:
-            self._background.spawn("renewing", self._renew(hit, request, generate))
+            self._renewals.spawn("renewing", self._renew(hit, request, generate))
 
     async def _renew(self, hit: Hit, request: Request, generate: Generate) -> None:
         stored_as = Miss(
@@ -283,11 +295,10 @@ class Cache:
         async def make(_: Pieces) -> tuple[Outcome, Reply]:
             purges = self._purges
             reply = await self._generate(request, generate)
-            if purges == self._purges:
-                await self._write(stored_as, reply, *self._admitted(stored_as, reply), "renew")
+            self._keep_behind(stored_as, reply, purges, "renew")
             return stored_as, reply
 
-        await self._flight.once(b"renew" + hit.key.digest, make)
+        await self._flight.once(("renew", hit.entry.id), make)  # one renewal, however it was asked
 
     def _admitted(self, miss: Miss, reply: Reply) -> tuple[Entry | None, str]:
         """The entry to store, or why there is none. From now on a look-up finds it, written or not."""
@@ -304,10 +315,15 @@ class Cache:
             pending = entry
             try:
                 entry = await self._with_vector(miss, pending, watch)
-                await self.store.put(entry, now=entry.created)
-                outcome = "stored"
+                if self._unwritten.get(pending.questions[0].digest) is pending:
+                    await self.store.put(entry, now=entry.created)
+                    outcome = "stored"
+                else:  # overtaken while it was embedded
+                    entry, why = None, "a newer answer to the same question was stored"
             except StoreError as error:
                 entry, outcome, why = None, "failed", failure("store", error)
+            except InvalidRequest as error:
+                entry, why = None, str(error)
             finally:
                 digest = pending.questions[0].digest
                 if self._unwritten.get(digest) is pending:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterator
 from typing import Any, Generic, TypeVar
@@ -16,6 +17,8 @@ from yamabiko.types import Hit, Miss
 
 T = TypeVar("T")
 logger = logging.getLogger("yamabiko")
+_making: contextvars.ContextVar[frozenset[Hashable]] = contextvars.ContextVar("making", default=frozenset())
+"""The keys of the generations that the running code is part of: it can't wait for one of them."""
 
 
 class Pieces:
@@ -59,12 +62,13 @@ class Pieces:
 class Shared(Generic[T]):
     """One generation under way, its pieces, and how many wait for it."""
 
-    def __init__(self, make: Callable[[Pieces], Awaitable[T]]) -> None:
+    def __init__(self, key: Hashable, make: Callable[[Pieces], Awaitable[T]]) -> None:
         self.pieces = Pieces()
         self.waiting = 0
-        self.task: asyncio.Task[T] = asyncio.get_running_loop().create_task(self._run(make))
+        self.task: asyncio.Task[T] = asyncio.get_running_loop().create_task(self._run(key, make))
 
-    async def _run(self, make: Callable[[Pieces], Awaitable[T]]) -> T:
+    async def _run(self, key: Hashable, make: Callable[[Pieces], Awaitable[T]]) -> T:
+        _making.set(_making.get() | {key})
         try:
             return await make(self.pieces)
         finally:
@@ -87,23 +91,30 @@ class Flight(Generic[T]):
     async def once(self, key: Hashable, make: Callable[[Pieces], Awaitable[T]]) -> tuple[T, bool]:
         """The result of one ``make`` for all who ask for ``key`` meanwhile; and whether this caller joined another's.
 
-        Where the generation itself was cancelled while others wait, the next of them makes it anew.
+        Where the generation itself was cancelled while others wait, the next of them makes it anew; nobody more than
+        twice, or a model that is always cancelled would be asked for ever.
         """
+        led = False
         while True:
             with self.join(key, make) as (shared, joined):
                 try:
                     return await shared.result(), joined
                 except asyncio.CancelledError:
-                    if not was_handed_over(shared.task):
+                    if (led and not joined) or not was_handed_over(shared.task):
                         raise
+            led = led or not joined
 
     @contextlib.contextmanager
     def join(self, key: Hashable, make: Callable[[Pieces], Awaitable[T]]) -> Iterator[tuple[Shared[T], bool]]:
         """The generation under way for ``key``, started if there is none; and whether it was there already."""
+        if key in _making.get():
+            key = object()  # asked from within its own generation: to wait for that would be to wait for ever
         shared = self._under_way.get(key)
+        if shared is not None and (shared.task.cancelled() or shared.task.get_loop() is not asyncio.get_running_loop()):
+            shared = None  # not landed yet, or never will: there is nothing to wait for
         joined = shared is not None
         if shared is None:
-            shared = self._under_way[key] = Shared(make)
+            shared = self._under_way[key] = Shared(key, make)
             shared.task.add_done_callback(lambda task: self._land(key, task))
         shared.waiting += 1
         try:
@@ -134,13 +145,23 @@ class Background:
 
     def __init__(self) -> None:
         self.failures = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, what: str, work: Coroutine[Any, Any, object]) -> None:
         """Run ``work`` behind; ``what`` names it in the log should it fail."""
-        task = asyncio.get_running_loop().create_task(self._supervise(what, work))
+        self.own(self._supervise(what, work))
+
+    def own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start ``work``, which its caller awaits."""
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def cancel(self) -> None:
+        """Give up what is under way."""
+        for task in self._tasks:
+            task.cancel()
 
     async def _supervise(self, what: str, work: Coroutine[Any, Any, object]) -> None:
         try:
@@ -151,5 +172,5 @@ class Background:
 
     async def drain(self) -> None:
         """Wait until all that has been spawned so far is done."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:  # wait() and not gather(): who gives up waiting must not take the writes with him
+            await asyncio.wait(tuple(self._tasks))

@@ -19,9 +19,11 @@ from yamabiko.core.normalise import normalise
 from yamabiko.errors import EmbeddingError, StoreError, VerifierError
 from yamabiko.ports import Embedder, Store, Verifier
 from yamabiko.telemetry import Watch
-from yamabiko.types import Candidate, Entry, Hit, Key, Miss, MissReason, Policy, Request, Tier
+from yamabiko.types import Candidate, Entry, Hit, Key, Miss, MissReason, Policy, Request, Tier, Vector
 
 Outcome: TypeAlias = Hit | Miss
+_NORM_TOLERANCE = 0.02
+"""How far from 1 a vector's squared norm may be: what a store takes."""
 NO_EMBEDDER = "none"
 """Stands in the scope where there is no embedder: such a cache answers the very same questions only."""
 
@@ -45,6 +47,7 @@ class Lookup:
         clock: Callable[[], float],
         store_timeout_seconds: float,
         embedder_timeout_seconds: float,
+        verifier_timeout_seconds: float = 30.0,
     ) -> None:
         self._store = store
         self._embedder = embedder
@@ -55,6 +58,7 @@ class Lookup:
         self._clock = clock
         self._store_timeout = store_timeout_seconds
         self._embedder_timeout = embedder_timeout_seconds
+        self._verifier_timeout = verifier_timeout_seconds
 
     # Steps 1 to 3: the very same question.
 
@@ -117,6 +121,8 @@ class Lookup:
             return replace(miss, reason=MissReason.STORE_UNAVAILABLE, reasons=reasons)
         finally:
             watch.search_seconds += time.perf_counter() - started
+        # A store that mixes scopes up must not answer with another tenant's words.
+        candidates = [found for found in candidates if found.entry.scope.digest == key.scope.digest]
         decision = decide(candidates, self._policy, min_similarity=min_similarity, verifier=verifier)
         reasons = (*miss.reasons, *decision.reasons)
         if decision.action == "serve":
@@ -136,7 +142,7 @@ class Lookup:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._embedder_timeout):
-                (vector,) = await self._embedder.embed([miss.canonical.text])
+                vector = _sound(await self._embedder.embed([miss.canonical.text]), self._embedder.dim)
         except (EmbeddingError, TimeoutError) as error:
             reasons = (*miss.reasons, failure("embedder", error))
             return replace(miss, reason=_unless_expired(miss, MissReason.EMBEDDER_UNAVAILABLE), reasons=reasons)
@@ -157,11 +163,12 @@ class Lookup:
         reasons = (*miss.reasons, "the verifier said no")
         try:
             if self._verifier is not None:
-                verdicts = await self._verifier.same(miss.request, candidates)
+                async with asyncio.timeout(self._verifier_timeout):
+                    verdicts = await self._verifier.same(miss.request, candidates)
         except (VerifierError, TimeoutError) as error:
             reasons = (*miss.reasons, failure("verifier", error))
         for candidate, same in zip(candidates, verdicts, strict=False):
-            if same:
+            if same is True and freshness(candidate.entry, self._clock()) != "dead":  # it may have died meanwhile
                 reasons = (*miss.reasons, "the verifier said that the answer is the same")
                 return _hit(key, candidate, "verified", self._clock(), reasons)
         return replace(miss, reason=MissReason.VERIFIER_SAID_NO, reasons=reasons)
@@ -179,6 +186,16 @@ def _hit(key: Key, candidate: Candidate, tier: Tier, now: float, reasons: tuple[
         age_seconds=max(0.0, now - entry.created),
         stale=stale,
     )
+
+
+def _sound(vectors: Sequence[Vector | None], dim: int) -> Vector | None:
+    """The one vector that was asked for; raises ``EmbeddingError`` where it is none to compare with."""
+    if len(vectors) != 1:
+        raise EmbeddingError(f"it gave {len(vectors)} vectors for one text")
+    vector = vectors[0]
+    if vector is not None and (vector.shape != (dim,) or not abs(float(vector @ vector) - 1.0) <= _NORM_TOLERANCE):
+        raise EmbeddingError(f"it gave a vector that is not of shape ({dim},), finite and of L2 norm 1")
+    return vector
 
 
 def _unless_expired(miss: Miss, reason: MissReason) -> MissReason:

@@ -17,7 +17,7 @@ def canonical_json(value: object) -> str:
     """
     try:
         return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"this part of a request is not JSON: {type(value).__name__}") from error
 
 

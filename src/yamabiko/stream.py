@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from yamabiko.errors import InvalidRequest
 from yamabiko.ports import StreamGenerate
@@ -30,6 +30,8 @@ def assemble(pieces: Sequence[str], last: Reply | None) -> Reply:
 def as_reply(value: Reply | str) -> Reply:
     """What ``generate`` returned, as a Reply."""
     if isinstance(value, Reply):
+        if not isinstance(value.text, str):
+            raise InvalidRequest(f"a Reply's text must be a text, not {type(value.text).__name__}")
         return value
     if isinstance(value, str):
         return Reply(text=value)
@@ -47,9 +49,13 @@ def whole(generate: StreamGenerate, push: Callable[[str], None]) -> Callable[[Re
             async for item in source:
                 if isinstance(item, Reply):
                     last = item
-                else:
+                elif isinstance(item, str):
                     pieces.append(item)
                     push(item)
+                else:
+                    raise InvalidRequest(
+                        f"generate() must yield texts, and may end with a yamabiko.Reply; not {type(item).__name__}"
+                    )
         finally:
             close = getattr(source, "aclose", None)
             if close is not None:
@@ -63,6 +69,14 @@ def unheard(_: str) -> None:
     """Where nobody listens to the pieces."""
 
 
+@dataclass(slots=True)
+class Heard:
+    """What a stream's end knows so far."""
+
+    outcome: Hit | Miss | None = None
+    reply: Reply | None = None
+
+
 class Stream:
     """An answer in pieces: ``async for piece in cache.stream(request, generate)``.
 
@@ -70,16 +84,34 @@ class Stream:
     early should call ``aclose()``; the generation then ends unless somebody else waits for it.
     """
 
-    def __init__(self, run: Callable[[Stream], AsyncIterator[str]]) -> None:
-        self.outcome: Hit | Miss | None = None
-        self.reply: Reply | None = None
-        self._pieces = run(self)
+    def __init__(self, run: Callable[[Heard], AsyncIterator[str]]) -> None:
+        self._heard = Heard()  # and not self: a cycle would keep a stream that was dropped, and its generation, alive
+        self._pieces = run(self._heard)
+        self._broken = False
+
+    @property
+    def outcome(self) -> Hit | Miss | None:
+        """Whether the cache answers; None before the first piece."""
+        return self._heard.outcome
+
+    @property
+    def reply(self) -> Reply | None:
+        """The whole reply; None before the end."""
+        return self._heard.reply
 
     def __aiter__(self) -> Stream:
         return self
 
     async def __anext__(self) -> str:
-        return await anext(self._pieces)
+        if self._broken:
+            raise InvalidRequest("this stream broke before its end, by an error or a timeout: ask again")
+        try:
+            return await anext(self._pieces)
+        except StopAsyncIteration:
+            raise
+        except BaseException:
+            self._broken = True
+            raise
 
     async def aclose(self) -> None:
         """End the stream; may be called at any time and twice."""

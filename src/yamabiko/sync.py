@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import contextvars
 import inspect
 import os
@@ -21,6 +23,8 @@ from yamabiko.stream import Stream
 from yamabiko.types import Entry, Hit, Miss, Reply, Request, Selector, StoreStats
 
 T = TypeVar("T")
+CLOSED = "this cache is closed; open it again with open_sync_cache()"
+_END = object()
 SyncGenerate: TypeAlias = Callable[[Request], Reply | str] | Generate
 SyncStreamGenerate: TypeAlias = Callable[[Request], Iterator[str | Reply]] | StreamGenerate
 
@@ -31,7 +35,9 @@ class _Running:
     def __init__(self, open_cache: Callable[[], Awaitable[Cache]]) -> None:
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever, name="yamabiko", daemon=True)
+        self._lock = threading.Lock()
+        self._ended = False
+        self.thread = threading.Thread(target=self._serve, name="yamabiko", daemon=True)
         self.thread.start()
         try:
             self.cache = self.run(_awaited(open_cache()))
@@ -39,10 +45,26 @@ class _Running:
             self.stop()
             raise
 
+    def _serve(self) -> None:
+        while True:
+            try:
+                self.loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                continue  # a model's or a hook's: whoever waits for it gets it; all others still need the loop
+            return
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        with self._lock:
+            if self._ended:
+                work.close()
+                raise ConfigurationError(CLOSED)
+            future = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            if self._ended:
+                raise ConfigurationError("this cache was closed while it was asked") from None
+            raise
         except BaseException:
             future.cancel()  # an interrupted caller takes its request with it
             raise
@@ -58,6 +80,9 @@ class _Running:
                 self.stop()
 
     def stop(self) -> None:
+        with self._lock:  # from here on nothing more is given to the loop
+            self._ended = True
+        asyncio.run_coroutine_threadsafe(_end_all(), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
         self.loop.close()
@@ -121,10 +146,14 @@ class SyncCache:
 
     def close(self) -> None:
         """Finish what is under way and let go of everything. May be called twice."""
-        self._closed = True
-        if self._running is not None:
-            self._running.close()
-            self._running = None
+        running = self._running
+        if running is not None and running.pid != os.getpid():
+            self._lock = threading.Lock()
+        with self._lock:
+            self._closed = True
+            running, self._running = self._running, None
+        if running is not None:
+            running.close()
 
     def __enter__(self) -> Self:
         self._started()
@@ -142,11 +171,11 @@ class SyncCache:
         running = self._running
         if running is not None and running.pid == os.getpid():
             return running
-        if self._closed:
-            raise ConfigurationError("this cache is closed; open it again with open_sync_cache()")
         if running is not None:  # in a forked child: its only thread is this one, and the old lock may be held for ever
             self._lock = threading.Lock()
         with self._lock:
+            if self._closed:
+                raise ConfigurationError(CLOSED)
             if self._running is None or self._running.pid != os.getpid():
                 self._running = _Running(self._open)
                 self._finalizer = weakref.finalize(self, self._running.close)
@@ -201,6 +230,15 @@ def _refuse_in_loop() -> None:
     raise ConfigurationError("SyncCache would block the running event loop: use open_cache() and await it instead")
 
 
+async def _end_all() -> None:
+    """What asyncio.run does at its end: nobody is left waiting for a loop that has stopped."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+
+
 async def _awaited(value: Awaitable[T]) -> T:
     return await value
 
@@ -213,12 +251,11 @@ def _awaitable(generate: SyncGenerate) -> Generate:
     """An ordinary function as an async one, run in a thread of its own with its caller's context variables."""
     if inspect.iscoroutinefunction(generate):
         return generate
-    context = contextvars.copy_context()
 
     async def call(request: Request) -> Reply | str:
         executor = ThreadPoolExecutor(1, "yamabiko-generate")
         try:
-            work = partial(context.copy().run, generate, request)
+            work = partial(contextvars.copy_context().run, _called, generate, request)
             result: Reply | str | Awaitable[Reply | str] = await asyncio.get_running_loop().run_in_executor(
                 executor, work
             )
@@ -230,23 +267,38 @@ def _awaitable(generate: SyncGenerate) -> Generate:
 
 
 def _async_pieces(generate: SyncStreamGenerate) -> StreamGenerate:
-    """An ordinary generator function as an async one, run in a thread of its own."""
-    context = contextvars.copy_context()
+    """An ordinary generator function as an async one, run in a thread of its own, with its caller's context."""
+    if inspect.isasyncgenfunction(generate):
+        return generate
 
     async def pieces(request: Request) -> AsyncIterator[str | Reply]:
         executor = ThreadPoolExecutor(1, "yamabiko-generate")
-        loop = asyncio.get_running_loop()
+        context, loop = contextvars.copy_context(), asyncio.get_running_loop()
+
+        def in_thread(call: Callable[..., Any], *arguments: Any) -> Awaitable[Any]:
+            return loop.run_in_executor(executor, partial(context.run, call, *arguments))
+
+        source: Any = None
         try:
-            start: Callable[[Request], Iterator[str | Reply] | AsyncIterator[str | Reply]] = generate
-            source = context.copy().run(start, request)
+            source = await in_thread(_called, generate, request)
             if isinstance(source, AsyncIterator):
                 async for piece in source:
                     yield piece
                 return
-            iterator = iter(source)
-            while (item := await loop.run_in_executor(executor, next, iterator, None)) is not None:
+            source = iter(source)
+            while (item := await in_thread(next, source, _END)) is not _END:
                 yield item
         finally:
+            if (close := getattr(source, "close", None)) is not None:
+                with contextlib.suppress(RuntimeError):  # no threads any more while the interpreter ends
+                    executor.submit(close)  # its ``finally`` may block as well
             executor.shutdown(wait=False)
 
     return pieces
+
+
+def _called(generate: Callable[[Request], T], request: Request) -> T:
+    try:
+        return generate(request)
+    except StopIteration as error:  # no future can carry it; the same as Python does in a coroutine
+        raise RuntimeError("generate() raised StopIteration") from error

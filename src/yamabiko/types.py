@@ -51,7 +51,7 @@ class Request:
     tools: str = field(repr=False)
     tool_choice: str = field(repr=False)
     response_format: str = field(repr=False)
-    sampling: str
+    sampling: str = field(repr=False)  # a field that we have never heard of may hold a token or a document
     knowledge: str
     tags: tuple[str, ...] = field(repr=False)
     bypass: str
@@ -75,10 +75,15 @@ class Request:
         if isinstance(messages, str):
             messages = (Message(role="user", text=messages),)
         texts = {"model": model, "system": system, "tenant": tenant, "user": user, "knowledge": knowledge}
+        texts["bypass"] = bypass
         for name, value in texts.items():
             if not isinstance(value, str):
                 raise InvalidRequest(f"{name} must be a text, not {type(value).__name__}")
-        if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
+        lists: dict[str, object] = {"messages": messages, "tags": tags}
+        for name, listed in lists.items():
+            if isinstance(listed, str) or not isinstance(listed, Sequence):
+                raise InvalidRequest(f"{name} must be a list, not {type(listed).__name__}")
+        if not all(isinstance(tag, str) for tag in tags):
             raise InvalidRequest("tags must be a list of texts")
         turns = tuple(Message.parse(message) for message in messages)
         if not turns:
@@ -90,7 +95,6 @@ class Request:
             object.__setattr__(self, name, frozen_json(part))
         object.__setattr__(self, "messages", turns)
         object.__setattr__(self, "tags", tuple(tags))
-        object.__setattr__(self, "bypass", bypass)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

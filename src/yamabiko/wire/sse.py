@@ -33,27 +33,32 @@ class Parser:
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._pending = ""
+        self._pending: list[str] = []  # of a line that has not come to its end
+        self._held = ""
         self._started = False
         self._event = ""
         self._data: list[str] = []
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that these bytes complete."""
-        text = self._pending + self._decoder.decode(data)
+        text = self._decoder.decode(data)
         if text and not self._started:
             self._started = True
             text = text.removeprefix("\ufeff")
         # A carriage return at the end may be half a CRLF: it waits for what follows.
-        held = "\r" if text.endswith("\r") else ""
-        *lines, rest = _LINE_END.split(text[: len(text) - len(held)])
-        self._pending = rest + held
+        text = self._held + text
+        self._held = "\r" if text.endswith("\r") else ""
+        *lines, rest = _LINE_END.split(text.removesuffix("\r"))
+        if lines:
+            lines[0] = "".join(self._pending) + lines[0]
+            self._pending = []
+        self._pending.append(rest)
         return [event for line in lines if (event := self._line(line)) is not None]
 
     def finish(self) -> list[Event]:
         """The event that a last, waiting carriage return completes; the stream is over."""
-        lines = [self._pending[:-1]] if self._pending.endswith("\r") else []
-        self._pending = ""
+        lines = ["".join(self._pending)] if self._held else []
+        self._pending, self._held = [], ""
         return [event for line in lines if (event := self._line(line)) is not None]
 
     def _line(self, line: str) -> Event | None:
@@ -103,7 +108,7 @@ def reply_of(chunks: Iterable[Chunk]) -> Reply:
         reasoning.append(chunk.reasoning)
         tool_calls.extend(chunk.tool_calls)
         model = chunk.model or model
-        if finish_reason != "error":
+        if finish_reason not in ("error", "content_filter"):
             finish_reason = chunk.finish_reason or finish_reason
         if chunk.usage:
             usage = Usage(
