@@ -23,7 +23,11 @@ class AsyncDriver:
 
     def __init__(self, url, **options):
         self._runner = asyncio.Runner()
-        self.cache = self._runner.run(self._open(url, options))
+        try:
+            self.cache = self._runner.run(self._open(url, options))
+        except BaseException:
+            self._runner.close()
+            raise
 
     async def _open(self, url, options):
         return await open_cache(url, **options)

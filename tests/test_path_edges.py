@@ -265,7 +265,9 @@ def test_an_answer_lost_to_a_purge_is_told():
             await cache.purge(tenant="another")
             model.gate.set()
             await caller
-        assert [event.why for event in told if event.outcome == "refused"] == ["answers were purged meanwhile"]
+        assert [event.why for event in told if event.outcome == "refused"] == [
+            "answers were purged after this was looked up"
+        ]
 
     run(case)
 
@@ -569,3 +571,90 @@ def test_a_stream_of_a_closed_cache_says_so():
     cache.close()
     with pytest.raises(ConfigurationError, match="closed"):
         next(stream)
+
+
+def test_clearing_out_the_dead_loses_no_answer_that_is_being_made():
+    async def case():
+        model = ScriptedModel(gate=asyncio.Event())
+        async with fake_cache() as cache:
+            caller = asyncio.create_task(cache.answer(Q, model))
+            await model.started.wait()
+            await cache.purge(dead=True)
+            model.gate.set()
+            await caller
+            assert (await cache.stats()).entries == 1
+
+    run(case)
+
+
+def test_what_was_looked_up_before_a_purge_is_not_remembered_after_it():
+    async def case():
+        async with fake_cache() as cache:
+            miss = await cache.lookup(Q)
+            await cache.purge(source="s3://bucket/manual.pdf")
+            assert await cache.remember(miss, "from the old manual") is None
+            assert await cache.remember(await cache.lookup(Q), "from the new one") is not None
+
+    run(case)
+
+
+def test_a_model_that_is_down_is_not_asked_at_every_stale_hit():
+    async def case():
+        clock, model = FakeClock(), ScriptedModel()
+        async with fake_cache(clock=clock, policy=STALE) as cache:
+            await cache.answer(Q, model)
+            clock.advance(110)
+            model.fail_with = ConnectionError("down")
+            for _ in range(20):
+                await cache.answer(Q, model)
+                await cache.drain()
+            assert model.calls == 2
+            clock.advance(6)
+            model.fail_with = None
+            await cache.answer(Q, model)
+            await cache.drain()
+            assert not (await cache.lookup(Q)).stale
+
+    run(case)
+
+
+def test_a_store_that_hangs_in_a_write_holds_nobody_for_ever():
+    async def case():
+        told, store = [], SlowStore()
+        settings = Settings.load(arguments={"store.write_timeout_seconds": 0.01})
+        cache = await open_cache(store=store, embedder=FakeEmbedder(), settings=settings, hooks=[told.append])
+        assert await cache.remember(await cache.lookup(Q), "text") is None
+        await cache.close()
+        assert [(event.outcome, event.why) for event in told if event.call == "remember"] == [
+            ("failed", "the store took too long")
+        ]
+
+    run(case)
+
+
+@pytest.mark.parametrize("error", [ConnectionError("the text: " + Q), ValueError("odd"), RuntimeError("CUDA")])
+def test_whatever_an_embedder_raises_costs_a_hit_and_not_the_answer(error):
+    async def case():
+        async with fake_cache(embedder=FakeEmbedder(fail_with=error)) as cache:
+            miss = await cache.lookup(Q)
+            assert miss.reason is MissReason.EMBEDDER_UNAVAILABLE
+            assert type(error).__name__ in miss.reasons[-1]
+            assert Q not in str(miss.reasons)
+            assert (await cache.answer(Q, ScriptedModel())).text == f"echo: {Q}"
+
+    run(case)
+
+
+def test_a_call_without_an_answer_is_told_too():
+    async def case():
+        told = []
+        async with fake_cache(hooks=[told.append]) as cache:
+            with pytest.raises(ConnectionError):
+                await cache.answer(Q, ScriptedModel(fail_with=ConnectionError("down")))
+            stream = cache.stream(Q, ScriptedModel(piece_length=1).stream)
+            await anext(stream)
+            await stream.aclose()
+        calls = [(event.call, event.outcome) for event in told if event.call != "remember"]
+        assert calls == [("answer", "raised"), ("stream", "raised")]
+
+    run(case)

@@ -85,6 +85,7 @@ def open_cache(
             hooks=hooks,
             clock=clock,
             store_timeout_seconds=chosen.store.timeout_seconds,
+            write_timeout_seconds=chosen.store.write_timeout_seconds,
             embedder_timeout_seconds=chosen.embedder.timeout_seconds,
         )
 

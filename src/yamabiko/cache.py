@@ -38,6 +38,9 @@ from yamabiko.types import (
     StoreStats,
 )
 
+RENEWAL_PAUSE_SECONDS = 5.0
+"""After an attempt to renew a stale answer, the next one waits so long."""
+
 
 class Cache:
     """The semantic cache. ``open_cache`` makes one; use it as ``async with`` or call ``close()``.
@@ -57,8 +60,9 @@ class Cache:
         verifier: Verifier | None = None,
         hooks: Sequence[Hook] = (),
         clock: Callable[[], float] = time.time,
-        store_timeout_seconds: float = 1.0,
-        embedder_timeout_seconds: float = 5.0,
+        store_timeout_seconds: float = 5.0,
+        write_timeout_seconds: float = 60.0,
+        embedder_timeout_seconds: float = 10.0,
     ) -> None:
         self.store = store
         self.policy = policy
@@ -66,6 +70,7 @@ class Cache:
         self._prices = prices
         self._hooks = tuple(hooks)
         self._clock = clock
+        self._write_timeout = write_timeout_seconds
         self._unwritten: dict[bytes, Entry] = {}
         self._lookup = Lookup(
             store,
@@ -82,6 +87,7 @@ class Cache:
         self._writes = Background()
         self._renewals = Background()
         self._purges = 0
+        self._renew_after: dict[str, float] = {}
         self._closing: asyncio.Task[None] | None = None
 
     # The four ways in.
@@ -89,7 +95,7 @@ class Cache:
     async def lookup(self, request: str | Request) -> Outcome:
         """Whether the cache can answer, and why or why not. Never calls a model."""
         watch = Watch(time.perf_counter())
-        outcome = await self._lookup.exact(_as_request(request))
+        outcome = await self._exact(_as_request(request))
         if isinstance(outcome, Miss):
             outcome = await self._lookup.by_meaning(outcome, watch)
         self._tell("lookup", outcome, watch, outcome.reply if isinstance(outcome, Hit) else None)
@@ -99,17 +105,19 @@ class Cache:
         """The stored answer, or a new one from ``generate``, called once for all who ask the same meanwhile."""
         watch = Watch(time.perf_counter())
         request = _as_request(request)
-        outcome = await self._lookup.exact(request)
-        shared = False
-        if isinstance(outcome, Hit):
-            reply = outcome.reply
-            self._renew_if_stale(outcome, request, generate)
-        elif outcome.key is None:
-            reply = await self._generate(request, generate)
-        else:
-            resolve = partial(self._resolve, outcome, generate, watch)
-            (outcome, reply), shared = await self._flight.once((self._purges, outcome.key.digest), resolve)
-        self._tell("answer", outcome, watch, reply, shared=shared)
+        outcome = await self._exact(request)
+        reply, shared = None, False
+        try:
+            if isinstance(outcome, Hit):
+                reply = outcome.reply
+                self._renew_if_stale(outcome, request, generate)
+            elif outcome.key is None:
+                reply = await self._generate(request, generate)
+            else:
+                resolve = partial(self._resolve, outcome, generate, watch)
+                (outcome, reply), shared = await self._flight.once((self._purges, outcome.key.digest), resolve)
+        finally:
+            self._tell("answer", outcome, watch, reply, shared=shared)
         return reply
 
     def stream(self, request: str | Request, generate: StreamGenerate) -> Stream:
@@ -153,7 +161,8 @@ class Cache:
         )
         if selector == Selector() and not everything:
             raise ConfigurationError("purge() needs a condition, such as tag=..., or everything=True")
-        self._purges += 1
+        if not dead or selector != Selector(dead_at=selector.dead_at):
+            self._purges += 1  # what was looked up before this is not stored after it
         await self._writes.drain()
         return await self.store.purge(selector)
 
@@ -200,6 +209,11 @@ class Cache:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    async def _exact(self, request: Request) -> Outcome:
+        purges = self._purges
+        outcome = await self._lookup.exact(request)
+        return replace(outcome, purges=purges) if purges and isinstance(outcome, Miss) else outcome
+
     # Step 8: one generation for all who wait.
 
     async def _resolve(self, miss: Miss, generate: Generate, watch: Watch, pieces: Pieces) -> tuple[Outcome, Reply]:
@@ -208,9 +222,8 @@ class Cache:
             self._renew_if_stale(outcome, miss.request, generate)
             reply = outcome.reply
         else:
-            purges = self._purges
             reply = await self._generate(miss.request, generate)
-            self._keep_behind(outcome, reply, purges)
+            self._keep_behind(outcome, reply, "remember")
         for piece in reply.chunks():
             pieces.push(piece)
         return outcome, reply
@@ -224,21 +237,21 @@ class Cache:
             for piece in outcome.reply.chunks():
                 pieces.push(piece)
             return outcome, outcome.reply
-        purges = self._purges
         reply = await self._generate(miss.request, whole(generate, pieces.push))
-        self._keep_behind(outcome, reply, purges)
+        self._keep_behind(outcome, reply, "remember")
         return outcome, reply
 
     async def _stream(self, request: Request, generate: StreamGenerate, stream: Heard) -> AsyncIterator[str]:
         watch = Watch(time.perf_counter())
-        stream.outcome = outcome = await self._lookup.exact(request)
+        stream.outcome = outcome = await self._exact(request)
         shared = False
-        if isinstance(outcome, Hit):
-            self._renew_if_stale(outcome, request, whole(generate, unheard))
-            stream.reply = outcome.reply
-            for piece in stream.reply.chunks():
-                yield piece
-        else:
+        try:
+            if isinstance(outcome, Hit):
+                self._renew_if_stale(outcome, request, whole(generate, unheard))
+                for piece in outcome.reply.chunks():
+                    yield piece
+                stream.reply = outcome.reply
+                return
             # Without a key: shared with nobody.
             key = (self._purges, outcome.key.digest) if outcome.key is not None else object()
             resolve = partial(self._resolve_stream, outcome, generate, watch)
@@ -254,7 +267,8 @@ class Cache:
                         if told or (led and not shared) or not was_handed_over(generation.task):
                             raise
                 led = led or not shared
-        self._tell("stream", stream.outcome or outcome, watch, stream.reply, shared=shared)
+        finally:
+            self._tell("stream", stream.outcome or outcome, watch, stream.reply, shared=shared)
 
     async def _generate(self, request: Request, generate: Generate) -> Reply:
         started = time.perf_counter()
@@ -273,15 +287,22 @@ class Cache:
 
     # Step 9: storing, after the reply has left.
 
-    def _keep_behind(self, miss: Miss, reply: Reply, purges: int, call: Call = "remember") -> None:
-        if miss.key is None:
-            return
-        entry, why = self._admitted(miss, reply) if purges == self._purges else (None, "answers were purged meanwhile")
-        self._writes.spawn("storing", self._write(miss, reply, entry, why, call))
+    def _keep_behind(self, miss: Miss, reply: Reply, call: Call) -> None:
+        if miss.key is not None:
+            self._writes.spawn("storing", self._write(miss, reply, *self._admitted(miss, reply), call))
 
     def _renew_if_stale(self, hit: Hit, request: Request, generate: Generate) -> None:
-        if hit.stale:
+        if hit.stale and self._may_renew(hit.entry.id):
             self._renewals.spawn("renewing", self._renew(hit, request, generate))
+
+    def _may_renew(self, entry_id: str) -> bool:
+        """Whether the last attempt is long enough ago: a model that is down is not asked at every stale hit."""
+        now = self._clock()
+        if now < self._renew_after.get(entry_id, now):
+            return False
+        self._renew_after = {known: after for known, after in self._renew_after.items() if after > now}
+        self._renew_after[entry_id] = now + RENEWAL_PAUSE_SECONDS
+        return True
 
     async def _renew(self, hit: Hit, request: Request, generate: Generate) -> None:
         stored_as = Miss(
@@ -290,20 +311,24 @@ class Cache:
             canonical=normalise(request),
             reason=MissReason.EXPIRED,
             reasons=("a stale answer was served",),
+            purges=self._purges,
         )
 
         async def make(_: Pieces) -> tuple[Outcome, Reply]:
-            purges = self._purges
             reply = await self._generate(request, generate)
-            self._keep_behind(stored_as, reply, purges, "renew")
+            self._keep_behind(stored_as, reply, "renew")
             return stored_as, reply
 
         await self._flight.once(("renew", hit.entry.id), make)  # one renewal, however it was asked
 
     def _admitted(self, miss: Miss, reply: Reply) -> tuple[Entry | None, str]:
         """The entry to store, or why there is none. From now on a look-up finds it, written or not."""
-        why = "; ".join(miss.reasons) if miss.key is None else refusal_to_store(miss.request, reply)
-        if miss.key is None or why:
+        if miss.key is None:
+            return None, "; ".join(miss.reasons)
+        if miss.purges != self._purges:
+            return None, "answers were purged after this was looked up"
+        why = refusal_to_store(miss.request, reply)
+        if why:
             return None, why
         entry = self._unwritten[miss.key.digest] = self._entry(miss, miss.key, reply)
         return entry, ""
@@ -316,11 +341,12 @@ class Cache:
             try:
                 entry = await self._with_vector(miss, pending, watch)
                 if self._unwritten.get(pending.questions[0].digest) is pending:
-                    await self.store.put(entry, now=entry.created)
+                    async with asyncio.timeout(self._write_timeout):
+                        await self.store.put(entry, now=entry.created)
                     outcome = "stored"
                 else:  # overtaken while it was embedded
                     entry, why = None, "a newer answer to the same question was stored"
-            except StoreError as error:
+            except (StoreError, TimeoutError) as error:
                 entry, outcome, why = None, "failed", failure("store", error)
             except InvalidRequest as error:
                 entry, why = None, str(error)

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from yamabiko.core.decide import decide, search_floor
 from yamabiko.core.freshness import freshness
 from yamabiko.core.key import key_of
 from yamabiko.core.normalise import normalise
-from yamabiko.errors import EmbeddingError, StoreError, VerifierError
+from yamabiko.errors import EmbeddingError, StoreError, VerifierError, YamabikoError
 from yamabiko.ports import Embedder, Store, Verifier
 from yamabiko.telemetry import Watch
 from yamabiko.types import Candidate, Entry, Hit, Key, Miss, MissReason, Policy, Request, Tier, Vector
 
+T = TypeVar("T")
 Outcome: TypeAlias = Hit | Miss
 _NORM_TOLERANCE = 0.02
 """How far from 1 a vector's squared norm may be: what a store takes."""
@@ -140,9 +141,10 @@ class Lookup:
             reasons = (*miss.reasons, miss.canonical.not_embedded)
             return replace(miss, reason=_unless_expired(miss, MissReason.BYPASS), reasons=reasons)
         started = time.perf_counter()
+        embedding = self._embedder.embed([miss.canonical.text])
         try:
-            async with asyncio.timeout(self._embedder_timeout):
-                vector = _sound(await self._embedder.embed([miss.canonical.text]), self._embedder.dim)
+            vectors = await _within(self._embedder_timeout, embedding, EmbeddingError)
+            vector = _sound(vectors, self._embedder.dim)
         except (EmbeddingError, TimeoutError) as error:
             reasons = (*miss.reasons, failure("embedder", error))
             return replace(miss, reason=_unless_expired(miss, MissReason.EMBEDDER_UNAVAILABLE), reasons=reasons)
@@ -163,8 +165,8 @@ class Lookup:
         reasons = (*miss.reasons, "the verifier said no")
         try:
             if self._verifier is not None:
-                async with asyncio.timeout(self._verifier_timeout):
-                    verdicts = await self._verifier.same(miss.request, candidates)
+                asking = self._verifier.same(miss.request, candidates)
+                verdicts = await _within(self._verifier_timeout, asking, VerifierError)
         except (VerifierError, TimeoutError) as error:
             reasons = (*miss.reasons, failure("verifier", error))
         for candidate, same in zip(candidates, verdicts, strict=False):
@@ -186,6 +188,33 @@ def _hit(key: Key, candidate: Candidate, tier: Tier, now: float, reasons: tuple[
         age_seconds=max(0.0, now - entry.created),
         stale=stale,
     )
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, T], kind: type[EmbeddingError | VerifierError]) -> T:
+    """What somebody else's part comes to. Whatever it raises is a ``kind``: it must cost a hit and not the answer.
+
+    Raises ``TimeoutError``. The part's own message is left out, since it may quote the text.
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    task.add_done_callback(_seen)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+    finally:
+        task.cancel()
+    if not task.done():
+        raise TimeoutError
+    error = task.exception()
+    if error is None:
+        return task.result()
+    if isinstance(error, YamabikoError | TimeoutError) or not isinstance(error, Exception):
+        raise error
+    raise kind(f"it raised {type(error).__name__}") from error
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    """An error that comes when nobody waits any more needs no report of asyncio's."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _sound(vectors: Sequence[Vector | None], dim: int) -> Vector | None:

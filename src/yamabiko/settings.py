@@ -68,7 +68,10 @@ class StoreSettings:
         default=2 * 1024**3, metadata=_about("memory that the vector indexes of one process may take", "bytes", 1)
     )
     timeout_seconds: float = field(
-        default=5.0, metadata=_about("after that the store counts as unavailable", "seconds", 0.001, 3600)
+        default=5.0, metadata=_about("after that a look-up counts the store as unavailable", "seconds", 0.001, 3600)
+    )
+    write_timeout_seconds: float = field(
+        default=60.0, metadata=_about("after that a write is given up", "seconds", 0.001, 3600)
     )
     accelerator: Literal["numpy", "faiss"] = field(
         default="numpy", metadata=_about("what scans large scopes; faiss needs the extra of that name")

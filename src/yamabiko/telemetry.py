@@ -19,15 +19,16 @@ Call: TypeAlias = Literal["lookup", "answer", "stream", "remember", "renew"]
 class Event:
     """One call of the cache.
 
-    ``outcome`` is hit or miss for look-ups; for writes it is stored, refused (the reply is not worth keeping) or failed
-    (the store is not well). ``key`` is the first 16 hexadecimal digits of the key. ``shared`` says that the call waited
-    for another caller's generation. ``seconds`` is the whole call, ``embed_seconds`` and ``search_seconds`` what two of
-    its steps took. ``saved_*`` are what the answer had cost when it was made, less what this call took; ``spent_usd``
-    is what this call's generation cost. ``why`` says in a sentence why a reply was not stored.
+    ``outcome`` is hit or miss for look-ups, raised where no answer came (the model failed, or the caller left); for
+    writes it is stored, refused (the reply is not worth keeping) or failed (the store is not well). ``key`` is the
+    first 16 hexadecimal digits of the key. ``shared`` says that the call waited for another caller's generation.
+    ``seconds`` is the whole call, ``embed_seconds`` and ``search_seconds`` what two of its steps took. ``saved_*`` are
+    what the answer had cost when it was made, less what this call took; ``spent_usd`` is what this call's generation
+    cost. ``why`` says in a sentence why a reply was not stored.
     """
 
     call: Call
-    outcome: Literal["hit", "miss", "stored", "refused", "failed"]
+    outcome: Literal["hit", "miss", "raised", "stored", "refused", "failed"]
     tier: Tier | None = None
     reason: MissReason | None = None
     key: str = ""
@@ -63,7 +64,7 @@ def of_call(call: Call, outcome: Hit | Miss, watch: Watch, reply: Reply | None, 
     saved = hit is not None or shared
     return Event(
         call=call,
-        outcome="miss" if hit is None else "hit",
+        outcome="raised" if reply is None and call != "lookup" else "miss" if hit is None else "hit",
         tier=None if hit is None else hit.tier,
         reason=outcome.reason if isinstance(outcome, Miss) else None,
         key=outcome.key.hex[:16] if outcome.key is not None else "",
@@ -154,7 +155,7 @@ class Counters:
         self.saved_usd += event.saved_usd
         self.saved_seconds += event.saved_seconds
         self.spent_usd += event.spent_usd
-        kind = event.tier or event.outcome
+        kind = "raised" if event.outcome == "raised" else event.tier or event.outcome
         self._latencies.setdefault(kind, deque(maxlen=self._window)).append(event.seconds)
 
     def percentile(self, share: float, *kinds: str) -> float | None:

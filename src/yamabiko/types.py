@@ -294,7 +294,8 @@ class Miss:
     """The cache does not answer; carries what is already known, so that ``remember`` computes nothing twice.
 
     ``key`` is None where the request has no place in the cache (bypass, scope); such a miss is never remembered.
-    ``nearest`` are near misses, best first.
+    ``nearest`` are near misses, best first. ``purges`` is how many purges its cache had seen: an answer made from what
+    was known before a purge is not stored after it.
     """
 
     request: Request
@@ -304,6 +305,7 @@ class Miss:
     reasons: tuple[str, ...]
     vector: Vector | None = field(default=None, repr=False, compare=False)
     nearest: tuple[Candidate, ...] = field(default=(), repr=False)
+    purges: int = field(default=0, repr=False, compare=False)
 
     @property
     def similarity(self) -> float | None:
