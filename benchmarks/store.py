@@ -130,7 +130,7 @@ async def hop(calls: int, folder: Path) -> dict[str, object]:
         started = time.perf_counter()
         await loop.run_in_executor(executor, id, None)
         taken["run_in_executor"].append(time.perf_counter() - started)
-    lane.stop()
+    await lane.stop()
     executor.shutdown()
     return {name: percentiles(times) for name, times in taken.items()}
 

@@ -198,8 +198,9 @@ class StoreMachine(RuleBasedStateMachine):
         reply=replies,
         tags=tags,
         life=lives,
+        without=st.sampled_from([False, False, True]),
     )
-    def put(self, *, scope, asked, with_vectors, reply, tags, life):
+    def put(self, *, scope, asked, with_vectors, reply, tags, life, without):
         self.created += 1.0
         aliases = [
             make_question(text, scope, vector=vector) for text, vector in zip(asked[1:], with_vectors[1:], strict=False)
@@ -215,6 +216,8 @@ class StoreMachine(RuleBasedStateMachine):
             stale_until=self.now + life,
             tags=tags,
         )
+        if without and aliases:  # as an entry is exported whose creating question another one has taken
+            entry = replace(entry, questions=entry.questions[1:])
         self.both(lambda store: store.put(entry, now=self.now))
 
     @rule(scope=scopes, text=texts, other=texts, vector=vectors_or_none)

@@ -163,12 +163,12 @@ def test_a_file_of_another_application_is_refused_and_left_alone(tmp_path):
 
 
 OLDER = (
-    ("DROP INDEX entry_stale_until",),
+    ("DROP INDEX alias_ns",),
     ("ALTER TABLE total DROP COLUMN pruned",),
     ("UPDATE meta SET value='0' WHERE name='schema'",),
 )
 TO_VERSION_1 = (
-    "CREATE INDEX entry_stale_until ON entry(stale_until)",
+    "CREATE INDEX alias_ns ON alias(ns)",
     "ALTER TABLE total ADD COLUMN pruned INTEGER NOT NULL DEFAULT 0",
 )
 
@@ -271,7 +271,7 @@ def test_a_truncated_file_never_answers_wrongly(tmp_path):
 def test_a_reply_that_can_not_be_read_is_absent_and_reported(tmp_path, garbage):
     path = tmp_path / "cache.db"
     asyncio.run(made(path))
-    edit(path, ("UPDATE entry SET reply=? WHERE digest=?", garbage, make_key("question 1").digest))
+    edit(path, ("UPDATE entry SET reply=? WHERE key=?", garbage, make_key("question 1").digest))
 
     async def run():
         async with opened(path) as store:
@@ -289,23 +289,36 @@ def test_a_reply_that_can_not_be_read_is_absent_and_reported(tmp_path, garbage):
     asyncio.run(run())
 
 
+_ALIAS = "INSERT INTO alias VALUES (77, {entry}, 1, {key}, 1, 'x')"
+
+
 @pytest.mark.parametrize(
     ("damage", "fault"),
     [
-        ("DELETE FROM question WHERE id=1", "entries without a question"),
-        ("DELETE FROM entry WHERE id=1", "questions without an entry"),
+        ("UPDATE entry SET text=NULL WHERE id=1", "entries without a question"),
+        ("DELETE FROM entry WHERE id=1", "vectors without a question"),
+        (_ALIAS.format(entry=77, key="zeroblob(32)"), "aliases without an entry"),
+        (_ALIAS.format(entry=1, key="(SELECT key FROM entry WHERE id=1)"), "aliases that created their entry"),
+        (_ALIAS.format(entry=1, key="(SELECT key FROM entry WHERE id=2)"), "questions that two entries have"),
+        (_ALIAS.format(entry=1, key="x'00'"), "aliases whose key has not 32 bytes"),
+        (_ALIAS.format(entry=1, key="zeroblob(32)"), "aliases beyond the last number"),
+        (_ALIAS.format(entry=1, key="zeroblob(32)"), "questions says 3, but there are 4"),
+        ("UPDATE entry SET number=1 WHERE id=2", "questions with the number of another one"),
+        ("UPDATE entry SET question_bytes=0 WHERE id=2", "other bytes than their own"),
         ("DELETE FROM scope", "entries of an unknown scope"),
         ("DELETE FROM vec WHERE id=1", "vectors says 3"),
         ("INSERT INTO vec VALUES (77, 1, x'00')", "vectors without a question"),
         ("UPDATE vec SET v=x'0000' WHERE id=2", "has 2 bytes, not 16"),
         ("UPDATE vec SET v=zeroblob(16) WHERE id=2", "L2 norm 0"),
-        ("UPDATE question SET key=x'00' WHERE id=2", "key has not 32 bytes"),
+        ("UPDATE entry SET key=x'00' WHERE id=2", "key has not 32 bytes"),
+        ("UPDATE scope SET content=x'00'", "content has not 32 bytes"),
         ("UPDATE entry SET bytes=bytes+1 WHERE id=2", "payload_bytes says"),
         ("UPDATE total SET payload_bytes=0", "payload_bytes says 0"),
         ("INSERT INTO tag VALUES ('t', 77)", "tags without an entry"),
         ("INSERT INTO source VALUES ('s3://a', 77)", "sources without an entry"),
         ("INSERT INTO tomb(id, ns) VALUES (1, 1)", "deletions of vectors that are there"),
-        ("UPDATE total SET last_question=1", "beyond the last id"),
+        ("UPDATE total SET last_question=1", "beyond the last number"),
+        ("UPDATE total SET last_entry=1", "beyond the last id"),
     ],
 )
 def test_check_names_what_is_wrong(tmp_path, damage, fault):
@@ -572,6 +585,24 @@ def test_two_processes_see_each_others_writes_at_once(tmp_path):
         asyncio.run(run())
         other.stdin.close()
         assert other.wait(timeout=30) == 0
+
+
+def test_others_write_while_very_many_are_purged(tmp_path):
+    path, count = tmp_path / "cache.db", 2500
+
+    async def run():
+        async with opened(path) as store, opened(path) as other:
+            await asyncio.gather(*(store.put(answer(i), now=0.0) for i in range(count)))
+            purged, *_ = await asyncio.gather(
+                store.purge(Selector()), *(other.put(answer(-i), now=0.0) for i in (1, 2))
+            )
+            left = await other.stats()
+            assert purged + left.entries == count + 2
+            assert left.entries == len([entry async for entry in store.entries(Selector())])
+            assert await store.check() == []
+            assert await store.purge(Selector()) == left.entries
+
+    asyncio.run(run())
 
 
 def test_a_bad_entry_fails_alone(tmp_path):

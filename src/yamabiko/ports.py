@@ -79,7 +79,11 @@ class Store(Protocol):
         """Remove one entry with all its questions and vectors; False when there was none."""
 
     async def purge(self, selector: Selector, /) -> int:
-        """Remove every entry that fits, vectors included; how many went."""
+        """Remove every entry that fits, vectors included; how many went.
+
+        Each entry goes as a whole, but very many may go in steps: others see what is not yet removed, a purge that is
+        cancelled or fails has removed some, and what is put after it began may stay.
+        """
 
     def entries(self, selector: Selector, /) -> AsyncIterator[Entry]:
         """Every entry that fits, dead or alive, oldest (``created``) first, with all its questions and vectors."""

@@ -45,14 +45,14 @@ def payload_bytes(entry: Entry) -> int:
 
     A chunk length counts 2 bytes. The scope is not counted: many entries share it.
     """
+    return entry_bytes(entry) + sum(map(question_bytes, entry.questions))
+
+
+def entry_bytes(entry: Entry) -> int:
+    """What an entry counts without its questions."""
     reply = entry.reply
     texts = (reply.text, reply.model, reply.extra, *reply.tool_calls, *reply.sources, *entry.tags)
-    return (
-        ENTRY_OVERHEAD_BYTES
-        + sum(map(text_bytes, texts))
-        + 2 * len(reply.chunk_lengths)
-        + sum(map(question_bytes, entry.questions))
-    )
+    return ENTRY_OVERHEAD_BYTES + sum(map(text_bytes, texts)) + 2 * len(reply.chunk_lengths)
 
 
 def value(reply: Reply) -> float:

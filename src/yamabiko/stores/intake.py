@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from yamabiko.errors import InvalidRequest, StoreMismatch
@@ -19,7 +21,7 @@ def check_vector(vector: Vector, dim: int) -> None:
             f"this store was made for vectors of shape ({dim},), not {vector.shape}: "
             "use the embedder it was made with, or another store"
         )
-    norm = float(np.linalg.norm(vector.astype(np.float64)))
+    norm = math.sqrt(np.vdot(vector, vector))
     if not abs(norm - 1.0) <= NORM_TOLERANCE:  # NaN and inf end here too
         raise InvalidRequest(f"a vector must be finite and of L2 norm 1, not {norm:.6g}: divide it by its norm first")
 

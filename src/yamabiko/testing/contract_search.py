@@ -29,7 +29,8 @@ class SearchContract(Contract):
         ]
         for scope in scopes:
             for i in range(3):
-                await store.put(make_entry(f"q{i}", repr(scope), scope=scope, vector=unit_vector(i, DIM)), now=0.0)
+                text = f"q{i}, embedded by {scope.embedder}"  # whose very same question would be the same entry
+                await store.put(make_entry(text, repr(scope), scope=scope, vector=unit_vector(i, DIM)), now=0.0)
         for scope in scopes:
             for i in range(4):
                 candidates = await find(store, scope, unit_vector(i, DIM))

@@ -7,12 +7,22 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
+from typing import NamedTuple
+
+import numpy as np
 
 from yamabiko.stores import codec, eviction
 from yamabiko.types import MAX_QUESTIONS, Entry, Question, Scope, Selector
 
+FLOAT16 = np.dtype("<f2")
+"""How a component of a vector lies in the file."""
+
 TOMBS = 65_536
 """So many deletions are remembered at least; an index in memory that lags further behind is built anew."""
+
+
+PURGED = 1000
+"""Entries that a purge removes in one transaction: who else wants to write then waits for a tenth of a second."""
 
 
 @dataclass(slots=True)
@@ -51,8 +61,7 @@ _LEDGER = f"SELECT {', '.join(_NAMES)} FROM total"  # noqa: S608 - the names abo
 _SETTLE = f"UPDATE total SET {', '.join(f'{name}=?' for name in _NAMES)}"  # noqa: S608 - the same
 
 
-@dataclass(frozen=True, slots=True)
-class NewQuestion:
+class NewQuestion(NamedTuple):
     """A question as it goes into the tables: ``v`` is the vector as little-endian float16."""
 
     key: bytes
@@ -63,16 +72,18 @@ class NewQuestion:
     @classmethod
     def of(cls, question: Question) -> NewQuestion:
         """Converted on the caller's thread, so that the writer only writes."""
-        v = None if question.vector is None else question.vector.astype("<f2").tobytes()
+        v = None if question.vector is None else question.vector.astype(FLOAT16).tobytes()
         return cls(question.digest, question.text, v, eviction.question_bytes(question))
 
 
-@dataclass(frozen=True, slots=True)
-class NewEntry:
-    """An entry as it goes into the tables. ``own`` counts its bytes without questions."""
+class NewEntry(NamedTuple):
+    """An entry as it goes into the tables; ``own`` counts its bytes without questions.
+
+    ``asked`` is the question that created it, None where that one belongs to another entry.
+    """
 
     scope: Scope
-    digest: bytes
+    key: bytes
     created: float
     expires: float
     stale_until: float
@@ -81,62 +92,87 @@ class NewEntry:
     tags: tuple[str, ...]
     sources: tuple[str, ...]
     reply: bytes
-    questions: tuple[NewQuestion, ...]
+    asked: NewQuestion | None
+    aliases: tuple[NewQuestion, ...]
 
     @classmethod
     def of(cls, entry: Entry) -> NewEntry:
         """Converted on the caller's thread, so that the writer only writes."""
-        unique = {question.digest: NewQuestion.of(question) for question in entry.questions}
+        key = bytes.fromhex(entry.id)
+        questions = {question.digest: NewQuestion.of(question) for question in entry.questions}
         return cls(
             scope=entry.scope,
-            digest=bytes.fromhex(entry.id),
+            key=key,
             created=entry.created,
             expires=entry.expires,
             stale_until=entry.stale_until,
-            own=eviction.payload_bytes(entry) - sum(map(eviction.question_bytes, entry.questions)),
+            own=eviction.entry_bytes(entry),
             value=eviction.value(entry.reply),
             tags=entry.tags,
             sources=entry.reply.sources,
             reply=codec.encode(entry.reply),
-            questions=tuple(unique.values()),
+            asked=questions.pop(key, None),
+            aliases=tuple(questions.values()),
         )
+
+    @property
+    def size(self) -> int:
+        """What it counts against the budget with these questions and no others."""
+        asked = 0 if self.asked is None else self.asked.bytes
+        return self.own + asked + sum([alias.bytes for alias in self.aliases])
+
+
+class _Place(NamedTuple):
+    """An entry's row, and what its questions must know of it."""
+
+    entry: int
+    ns: int
+    key: bytes
+
+
+_KNOWN = (
+    "SELECT s.ns, e.id, e.ns, a.id FROM (SELECT 1) LEFT JOIN scope s ON s.digest=?2 LEFT JOIN entry e ON e.key=?1"
+    " LEFT JOIN alias a ON a.key=?1"
+)
 
 
 def put(db: sqlite3.Connection, ledger: Ledger, new: NewEntry, now: float, max_bytes: int | None) -> None:
     """See ``Store.put``."""
-    ns = _scope(db, new.scope)
-    found = db.execute("SELECT id, ns FROM entry WHERE digest=?", (new.digest,)).fetchone()
-    if found is not None and found[1] != ns:
-        forget(db, ledger, [found[0]])
-        found = None
-    entry = _insert(db, ledger, ns, new) if found is None else _update(db, found[0], new)
+    ns, known, home, alias = db.execute(_KNOWN, (new.key, new.scope.digest)).fetchone()
+    if ns is None:
+        ns = _make_scope(db, new.scope)
+    if known is not None and home != ns:
+        forget(db, ledger, [known])
+        known = None
+    place = _Place(_insert(db, ledger, ns, new) if known is None else _update(db, known, new), ns, new.key)
     for tag in new.tags:
-        db.execute("INSERT OR IGNORE INTO tag VALUES (?, ?)", (tag, entry))
+        db.execute("INSERT OR IGNORE INTO tag VALUES (?, ?)", (tag, place.entry))
     for uri in new.sources:
-        db.execute("INSERT OR IGNORE INTO source VALUES (?, ?)", (uri, entry))
-    for question in new.questions:
-        _give(db, ledger, entry, ns, question)
-    if found is None:
-        size = new.own + sum(question.bytes for question in new.questions)
-    else:
-        _drop_surplus(db, ledger, entry, ns, new)
-        size = _weigh(db, ledger, entry)
+        db.execute("INSERT OR IGNORE INTO source VALUES (?, ?)", (uri, place.entry))
+    if new.asked is not None and (known is not None or alias is not None):
+        _give(db, ledger, place, new.asked)
+    for question in new.aliases:
+        _give(db, ledger, place, question)
+    size = new.size
+    if known is not None:
+        _drop_surplus(db, ledger, place.entry, new)
+        size = _weigh(db, ledger, place.entry)
     if max_bytes is not None and ledger.payload_bytes > max_bytes:
-        _make_room(db, ledger, (entry, size), now, max_bytes)
+        _make_room(db, ledger, (place.entry, size), now, max_bytes)
 
 
-def alias(db: sqlite3.Connection, ledger: Ledger, digest: bytes, question: NewQuestion, max_bytes: int | None) -> bool:
+def alias(db: sqlite3.Connection, ledger: Ledger, key: bytes, question: NewQuestion, max_bytes: int | None) -> bool:
     """See ``Store.alias``."""
-    found = db.execute("SELECT id, ns, bytes FROM entry WHERE digest=?", (digest,)).fetchone()
+    found = db.execute("SELECT id, ns, bytes FROM entry WHERE key=?", (key,)).fetchone()
     if found is None:
         return False
     entry, ns, size = found
-    owned = db.execute("SELECT key FROM question WHERE ns=? AND entry=?", (ns, entry)).fetchall()
-    if len(owned) >= MAX_QUESTIONS and (question.key,) not in owned:
+    owned = [row[1] for row in db.execute(_OWNED, (entry,))]
+    if len(owned) >= MAX_QUESTIONS and question.key not in owned:
         return False
     if max_bytes is not None and size + question.bytes > max_bytes:
         return False
-    _give(db, ledger, entry, ns, question)
+    _give(db, ledger, _Place(entry, ns, key), question)
     size = _weigh(db, ledger, entry)
     if max_bytes is not None and ledger.payload_bytes > max_bytes:
         _make_room(db, ledger, (entry, size), -math.inf, max_bytes)
@@ -144,37 +180,53 @@ def alias(db: sqlite3.Connection, ledger: Ledger, digest: bytes, question: NewQu
 
 
 def touch(db: sqlite3.Connection, ledger: Ledger, touched: Iterable[tuple[bytes, int]]) -> None:
-    """Count hits, by the entries' digests."""
+    """Count hits, by the entries' keys."""
     db.executemany(
-        "UPDATE entry SET hits=hits+?, priority=gdsf(?, hits+?, value, bytes) WHERE digest=?",
-        [(hits, ledger.clock, hits, digest) for digest, hits in touched],
+        "UPDATE entry SET hits=hits+?, priority=gdsf(?, hits+?, value, bytes) WHERE key=?",
+        [(hits, ledger.clock, hits, key) for key, hits in touched],
     )
 
 
-def delete(db: sqlite3.Connection, ledger: Ledger, digest: bytes) -> bool:
+def delete(db: sqlite3.Connection, ledger: Ledger, key: bytes) -> bool:
     """See ``Store.delete``."""
-    found = db.execute("SELECT id FROM entry WHERE digest=?", (digest,)).fetchone()
+    found = db.execute("SELECT id FROM entry WHERE key=?", (key,)).fetchone()
     return found is not None and forget(db, ledger, found) == 1
 
 
-def purge(db: sqlite3.Connection, ledger: Ledger, selector: Selector) -> int:
-    """See ``Store.purge``."""
-    return forget(db, ledger, select(db, selector))
+def purge(db: sqlite3.Connection, ledger: Ledger, selector: Selector, last: int | None) -> tuple[int, int | None]:
+    """A step of ``Store.purge``: how many went, and what to pass as ``last`` to the next step; None after the last one.
 
-
-_IN_SCOPES = "e.id IN (SELECT entry FROM question WHERE ns IN (SELECT ns FROM scope WHERE {}=?))"  # reads no reply
+    ``last`` is None in the first step. What is put after it has begun stays, or a purge might never end.
+    """
+    last = ledger.last_entry if last is None else last
+    conditions, values = _conditions(selector)
+    # The plus keeps SQLite from walking through all ids where a condition has an index.
+    query = f"SELECT e.id FROM entry e WHERE {conditions} AND +e.id <= ? LIMIT ?"  # noqa: S608 - the texts below
+    found = [row[0] for row in db.execute(query, (*values, last, PURGED))]
+    return forget(db, ledger, found), last if len(found) == PURGED else None
 
 
 def select(db: sqlite3.Connection, selector: Selector) -> list[int]:
     """The ids of the entries that fit, oldest first."""
+    conditions, values = _conditions(selector)
+    fit = f"SELECT e.id FROM entry e WHERE {conditions}"  # noqa: S608 - the texts below
+    query = f"SELECT id FROM entry WHERE id IN ({fit}) ORDER BY created, id"  # noqa: S608 - the same
+    return [row[0] for row in db.execute(query, values)]
+
+
+_IN_SCOPES = "e.ns IN (SELECT ns FROM scope WHERE {}=?)"
+
+
+def _conditions(selector: Selector) -> tuple[str, list[object]]:
+    """What a selector means, in SQL, and the values that go into it."""
     conditions: list[str] = []
     values: list[object] = []
     if selector.id is not None:
+        conditions.append("e.key=?")
         try:
             values.append(bytes.fromhex(selector.id))
         except ValueError:
-            return []
-        conditions.append("e.digest=?")
+            values.append(b"")  # which is nobody's
     for condition, value in (
         ("e.stale_until <= ?", selector.dead_at),
         (_IN_SCOPES.format("tenant"), selector.tenant),
@@ -186,76 +238,73 @@ def select(db: sqlite3.Connection, selector: Selector) -> list[int]:
         if value is not None:
             conditions.append(condition)
             values.append(value)
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    query = f"SELECT e.id FROM entry e {where} ORDER BY e.created, e.id"  # noqa: S608 - the texts above
-    return [row[0] for row in db.execute(query, values)]
+    return " AND ".join(conditions) or "1", values
 
 
 def forget(db: sqlite3.Connection, ledger: Ledger, entries: Sequence[int]) -> int:
     """Remove entries and all that hangs on them, by id; how many there were."""
-    places: list[tuple[int, int]] = []
+    numbers: list[tuple[int]] = []
+    scopes: set[int] = set()
     for entry in entries:
-        ns, size = db.execute("SELECT ns, bytes FROM entry WHERE id=?", (entry,)).fetchone()
-        ledger.payload_bytes -= size
-        places.append((ns, entry))
+        row = db.execute("SELECT ns, number, text NOT NULL, bytes FROM entry WHERE id=?", (entry,)).fetchone()
+        scopes.add(row[0])
+        numbers.append((row[1],))
+        ledger.questions -= row[2]
+        ledger.payload_bytes -= row[3]
     ledger.forgot = True
     ids = [(entry,) for entry in entries]
-    of_entry = "DELETE FROM vec WHERE id IN (SELECT id FROM question WHERE ns=? AND entry=?)"
-    ledger.vectors -= db.executemany(of_entry, places).rowcount
-    ledger.questions -= db.executemany("DELETE FROM question WHERE ns=? AND entry=?", places).rowcount
+    ledger.vectors -= db.executemany("DELETE FROM vec WHERE id=?", numbers).rowcount
+    of_aliases = "DELETE FROM vec WHERE id IN (SELECT id FROM alias WHERE entry=?)"
+    ledger.vectors -= db.executemany(of_aliases, ids).rowcount
+    ledger.questions -= db.executemany("DELETE FROM alias WHERE entry=?", ids).rowcount
     db.executemany("DELETE FROM tag WHERE entry=?", ids)
     db.executemany("DELETE FROM source WHERE entry=?", ids)
     db.executemany("DELETE FROM entry WHERE id=?", ids)
     db.executemany(
-        "DELETE FROM scope WHERE ns=? AND NOT EXISTS (SELECT 1 FROM question WHERE ns=?)",
-        [(ns, ns) for ns in {ns for ns, _ in places}],
+        "DELETE FROM scope WHERE ns=? AND NOT EXISTS (SELECT 1 FROM entry WHERE ns=?)", [(ns, ns) for ns in scopes]
     )
     ledger.entries -= len(ids)
     return len(ids)
 
 
-_NEW_SCOPE = "INSERT INTO scope(content, digest, tenant, user, model, embedder) VALUES (?, ?, ?, ?, ?, ?)"
-
-
-def _scope(db: sqlite3.Connection, scope: Scope) -> int:
-    """The number of a scope, which is made where there is none."""
-    found = db.execute("SELECT ns FROM scope WHERE digest=?", (scope.digest,)).fetchone()
-    if found is not None:
-        return int(found[0])
-    row = (scope.content, scope.digest, scope.tenant, scope.user, scope.model, scope.embedder)
-    made = db.execute(_NEW_SCOPE, row).lastrowid
+def _make_scope(db: sqlite3.Connection, scope: Scope) -> int:
+    made = db.execute(
+        "INSERT INTO scope(content, digest, tenant, user, model, embedder) VALUES (?, ?, ?, ?, ?, ?)",
+        (scope.content, scope.digest, scope.tenant, scope.user, scope.model, scope.embedder),
+    ).lastrowid
     assert made is not None
     return made
 
 
+_INSERT = (
+    "INSERT INTO entry(id, ns, key, number, created, expires, stale_until, own, question_bytes, bytes, hits, value,"
+    " priority, tags, text, reply) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?)"
+)
+_INSERT_VECTOR = "INSERT INTO vec VALUES (?, ?, ?)"
+
+
 def _insert(db: sqlite3.Connection, ledger: Ledger, ns: int, new: NewEntry) -> int:
-    size = new.own + sum(question.bytes for question in new.questions)
+    """A new entry with the question that created it."""
+    size = new.size
+    text, v, asked = (None, None, 0) if new.asked is None else (new.asked.text, new.asked.v, new.asked.bytes)
     ledger.last_entry += 1
-    db.execute(
-        "INSERT INTO entry(id, ns, digest, created, expires, stale_until, own, bytes, hits, value, priority, tags,"
-        " reply) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?)",
-        (
-            ledger.last_entry,
-            ns,
-            new.digest,
-            new.created,
-            new.expires,
-            new.stale_until,
-            new.own,
-            size,
-            new.value,
-            eviction.priority(ledger.clock, 1, new.value, size),
-            codec.encode_tags(new.tags),
-            new.reply,
-        ),
-    )
+    ledger.last_question += 1
+    rank = eviction.priority(ledger.clock, 1, new.value, size)
+    lives = (new.created, new.expires, new.stale_until)
+    tags = codec.encode_tags(new.tags)
+    row = (ledger.last_entry, ns, new.key, ledger.last_question, *lives, new.own, asked, size, new.value, rank)
+    db.execute(_INSERT, (*row, tags, text, new.reply))
     ledger.entries += 1
     ledger.payload_bytes += size
+    ledger.questions += text is not None
+    if v is not None:
+        db.execute(_INSERT_VECTOR, (ledger.last_question, ns, v))
+        ledger.vectors += 1
     return ledger.last_entry
 
 
 def _update(db: sqlite3.Connection, entry: int, new: NewEntry) -> int:
-    """A new reply and a new life for an entry; its use is not forgotten."""
+    """A new reply and a new life for an entry; its use and its questions are not forgotten."""
     db.execute(
         "UPDATE entry SET created=?, expires=?, stale_until=?, own=?, value=?, tags=?, reply=? WHERE id=?",
         (new.created, new.expires, new.stale_until, new.own, new.value, codec.encode_tags(new.tags), new.reply, entry),
@@ -265,63 +314,103 @@ def _update(db: sqlite3.Connection, entry: int, new: NewEntry) -> int:
     return entry
 
 
-def _give(db: sqlite3.Connection, ledger: Ledger, entry: int, ns: int, question: NewQuestion) -> None:
+class _Held(NamedTuple):
+    """Where a question stands: in the entry that it created (``own``), else among the aliases."""
+
+    entry: int
+    number: int
+    v: bytes | None
+    own: int
+
+
+_HOLDERS = (
+    "SELECT a.entry, a.id, v.v, 0 FROM alias a LEFT JOIN vec v ON v.id=a.id WHERE a.key=?1 UNION ALL"
+    " SELECT e.id, e.number, v.v, 1 FROM entry e LEFT JOIN vec v ON v.id=e.number WHERE e.key=?1 AND e.text NOT NULL"
+)
+
+
+def _give(db: sqlite3.Connection, ledger: Ledger, place: _Place, question: NewQuestion) -> None:
     """Make the question one of this entry's, and of no other's.
 
-    A row of ``vec`` never changes: a new vector means a new question id, so that whoever reads on from the last id
+    A row of ``vec`` never changes: a new vector means a new number, so that whoever reads on from the last number
     sees it.
     """
-    found = db.execute(
-        "SELECT q.id, q.entry, q.ns, v.v FROM question q LEFT JOIN vec v ON v.id=q.id WHERE q.key=?", (question.key,)
-    ).fetchone()
-    if found is not None:
-        old, owner, home, v = found
-        if owner == entry and v == question.v:
-            db.execute("UPDATE question SET text=?, bytes=? WHERE id=?", (question.text, question.bytes, old))
+    for held in map(_Held._make, db.execute(_HOLDERS, (question.key,)).fetchall()):
+        if held.entry == place.entry and held.v == question.v:
+            _reword(db, held, question)
             return
-        _drop(db, ledger, old)
-        if owner != entry:
-            _bereave(db, ledger, owner, home)
+        _take(db, ledger, held)
+        if held.entry != place.entry:
+            _bereave(db, ledger, held.entry)
     ledger.last_question += 1
-    db.execute(
-        "INSERT INTO question(id, entry, ns, key, bytes, text) VALUES (?, ?, ?, ?, ?, ?)",
-        (ledger.last_question, entry, ns, question.key, question.bytes, question.text),
-    )
     ledger.questions += 1
+    number = ledger.last_question
+    if question.key == place.key:
+        db.execute(
+            "UPDATE entry SET number=?, text=?, question_bytes=? WHERE id=?",
+            (number, question.text, question.bytes, place.entry),
+        )
+    else:
+        db.execute(
+            "INSERT INTO alias(id, entry, ns, key, bytes, text) VALUES (?, ?, ?, ?, ?, ?)",
+            (number, place.entry, place.ns, question.key, question.bytes, question.text),
+        )
     if question.v is not None:
-        db.execute("INSERT INTO vec VALUES (?, ?, ?)", (ledger.last_question, ns, question.v))
+        db.execute(_INSERT_VECTOR, (number, place.ns, question.v))
         ledger.vectors += 1
 
 
-def _drop(db: sqlite3.Connection, ledger: Ledger, question: int) -> None:
-    ledger.forgot = True
-    ledger.vectors -= db.execute("DELETE FROM vec WHERE id=?", (question,)).rowcount
-    ledger.questions -= db.execute("DELETE FROM question WHERE id=?", (question,)).rowcount
-
-
-def _bereave(db: sqlite3.Connection, ledger: Ledger, owner: int, ns: int) -> None:
-    """An entry has lost a question to another one: count it anew, or forget it when it was its last."""
-    if db.execute("SELECT 1 FROM question WHERE ns=? AND entry=? LIMIT 1", (ns, owner)).fetchone() is None:
-        forget(db, ledger, [owner])
+def _reword(db: sqlite3.Connection, held: _Held, question: NewQuestion) -> None:
+    """The same question in other words, such as in capitals."""
+    if held.own:
+        new = (question.text, question.bytes, held.entry)
+        db.execute("UPDATE entry SET text=?, question_bytes=? WHERE id=?", new)
     else:
-        _weigh(db, ledger, owner)
+        db.execute("UPDATE alias SET text=?, bytes=? WHERE id=?", (question.text, question.bytes, held.number))
 
 
-def _drop_surplus(db: sqlite3.Connection, ledger: Ledger, entry: int, ns: int, new: NewEntry) -> None:
+def _take(db: sqlite3.Connection, ledger: Ledger, held: _Held) -> None:
+    """Take a question and its vector from whoever has it."""
+    ledger.forgot = True
+    ledger.questions -= 1
+    ledger.vectors -= db.execute("DELETE FROM vec WHERE id=?", (held.number,)).rowcount
+    if held.own:
+        db.execute("UPDATE entry SET text=NULL, question_bytes=0 WHERE id=?", (held.entry,))
+    else:
+        db.execute("DELETE FROM alias WHERE id=?", (held.number,))
+
+
+_OWNED = (
+    "SELECT id, key, 0 FROM alias WHERE entry=?1 UNION ALL"
+    " SELECT number, key, 1 FROM entry WHERE id=?1 AND text NOT NULL ORDER BY 3, 1"
+)
+"""All questions of an entry: the oldest first, the creating one last."""
+
+
+def _bereave(db: sqlite3.Connection, ledger: Ledger, entry: int) -> None:
+    """An entry has lost a question to another one: count it anew, or forget it when it was its last."""
+    if db.execute(_OWNED, (entry,)).fetchone() is None:
+        forget(db, ledger, [entry])
+    else:
+        _weigh(db, ledger, entry)
+
+
+def _drop_surplus(db: sqlite3.Connection, ledger: Ledger, entry: int, new: NewEntry) -> None:
     """Forget old questions beyond ``MAX_QUESTIONS``: the oldest first, the creating one last."""
-    query = "SELECT id, key FROM question WHERE ns=? AND entry=? ORDER BY key=?, id"
-    owned = db.execute(query, (ns, entry, new.digest)).fetchall()
-    fresh = {question.key for question in new.questions}
-    old = [question for question, key in owned if key not in fresh]
-    for question in old[: max(0, len(owned) - MAX_QUESTIONS)]:
-        _drop(db, ledger, question)
+    owned = db.execute(_OWNED, (entry,)).fetchall()
+    surplus = len(owned) - MAX_QUESTIONS
+    if surplus > 0:
+        fresh = {question.key for question in (new.asked, *new.aliases) if question is not None}
+        old = [_Held(entry, number, None, own) for number, key, own in owned if key not in fresh]
+        for held in old[:surplus]:
+            _take(db, ledger, held)
 
 
 def _weigh(db: sqlite3.Connection, ledger: Ledger, entry: int) -> int:
     """Count bytes and priority anew, after any change to an entry; its size."""
     query = (
-        "SELECT e.bytes, e.hits, e.value, e.own + sum(q.bytes) FROM entry e CROSS JOIN question q"
-        " ON q.ns=e.ns AND q.entry=e.id WHERE e.id=?"
+        "SELECT bytes, hits, value, own + question_bytes +"
+        " (SELECT coalesce(sum(bytes), 0) FROM alias WHERE entry=?1) FROM entry WHERE id=?1"
     )
     before, hits, value, size = db.execute(query, (entry,)).fetchone()
     rank = eviction.priority(ledger.clock, hits, value, size)

@@ -31,6 +31,12 @@ SMALL = 4096
 SPARE = 8
 """Asked of the index beyond the limit: further questions of one answer, and rows that are dead."""
 
+_SINCE = (
+    "SELECT e.number, v.v FROM entry e LEFT JOIN vec v ON v.id=e.number WHERE e.ns=?1 AND e.number>?2 UNION ALL"
+    " SELECT a.id, v.v FROM alias a LEFT JOIN vec v ON v.id=a.id WHERE a.ns=?1 AND a.id>?2 ORDER BY 1"
+)
+"""What came after a number, in order: SQLite merges the two, each of which an index gives in this order."""
+
 PATIENCE_SECONDS = 0.02
 """How long a search waits while another thread brings its index up to date, before it goes to the loading lane."""
 
@@ -43,14 +49,15 @@ class NotLoadedError(Exception):
 class ScopeIndex:
     """The index of one scope and the point up to which it has read the file.
 
-    ``ns`` is the scope's number, 0 before anything was read. ``question`` and ``tomb`` are the last ids read.
+    ``ns`` is the scope's number, 0 before anything was read. ``number`` (of a question) and ``tomb`` are the last ones
+    read.
     ``nbytes`` is what was last counted. ``seen`` holds the data version at which each connection last found nothing
     more to read.
     """
 
     vectors: VectorIndex
     ns: int = 0
-    question: int = 0
+    number: int = 0
     tomb: int = 0
     nbytes: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -58,7 +65,7 @@ class ScopeIndex:
 
     def restart(self, vectors: VectorIndex, ns: int, tomb: int) -> None:
         """Forget everything; a search that still holds the old ``vectors`` finds nothing that it may serve."""
-        self.vectors, self.ns, self.question, self.tomb = vectors, ns, 0, tomb
+        self.vectors, self.ns, self.number, self.tomb = vectors, ns, 0, tomb
         self.seen.clear()
 
 
@@ -133,19 +140,23 @@ class Indexes:
     @staticmethod
     def _backlog(db: sqlite3.Connection, index: ScopeIndex) -> int:
         """How many vectors are to be read, counted up to just above ``SMALL``."""
-        query = "SELECT count(*) FROM (SELECT 1 FROM vec WHERE ns=? AND id>? LIMIT ?)"
-        return int(db.execute(query, (index.ns, index.question, SMALL + 1)).fetchone()[0])
+        query = (
+            "SELECT count(*) FROM (SELECT 1 FROM entry WHERE ns=?1 AND number>?2"
+            " UNION ALL SELECT 1 FROM alias WHERE ns=?1 AND id>?2 LIMIT ?3)"
+        )
+        return int(db.execute(query, (index.ns, index.number, SMALL + 1)).fetchone()[0])
 
     def _add(self, db: sqlite3.Connection, index: ScopeIndex) -> None:
-        cursor = db.execute("SELECT id, v FROM vec WHERE ns=? AND id>? ORDER BY id", (index.ns, index.question))
+        cursor = db.execute(_SINCE, (index.ns, index.number))
         width = 2 * self._dim
         while batch := cursor.fetchmany(BATCH):
-            sound = [row for row in batch if len(row[1]) == width]  # others are no candidates; check() names them
+            # A question may have no vector; check() names vectors of another length.
+            sound = [row for row in batch if row[1] is not None and len(row[1]) == width]
             if sound:
                 ids, blobs = zip(*sound, strict=True)
                 vectors = np.frombuffer(b"".join(blobs), "<f2").astype(np.float16, copy=False)
                 index.vectors.add(np.array(ids, dtype=np.int64), vectors.reshape(len(ids), self._dim))
-            index.question = batch[-1][0]
+            index.number = batch[-1][0]
 
     @staticmethod
     def _remove(db: sqlite3.Connection, index: ScopeIndex) -> None:
@@ -199,11 +210,11 @@ def search(db: sqlite3.Connection, indexes: Indexes, sought: Search, patient: bo
     wanted = sought.limit + SPARE
     while True:
         ids, similarities = index.search(sought.vector, limit=wanted, min_similarity=sought.min_similarity)
-        for question, similarity in zip(ids.tolist(), similarities.tolist(), strict=True):
-            if question in passed:
+        for number, similarity in zip(ids.tolist(), similarities.tolist(), strict=True):
+            if number in passed:
                 continue
-            passed.add(question)
-            row = rows.asked(db, question, ns, sought.now)
+            passed.add(number)
+            row = rows.asked(db, number, ns, sought.now)
             if row is None or row[0] in entries:
                 continue
             entries.add(row[0])

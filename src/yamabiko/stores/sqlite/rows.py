@@ -13,34 +13,40 @@ import numpy as np
 from yamabiko.stores import codec
 from yamabiko.types import Candidate, Entry, Key, Question, Scope, StoreStats
 
-_ENTRY = "e.digest, e.created, e.expires, e.stale_until, e.tags, e.reply"
-# CROSS JOIN keeps the order written here: from the one question by its key to its entry, then its scope.
+_ENTRY = "e.key, e.created, e.expires, e.stale_until, e.tags, e.reply"
+# A question stands in the entry that it created or, else, among the aliases: where LIMIT ends the first half, SQLite
+# does not look at the second. CROSS JOIN keeps the order written here.
 _BY_KEY = (
-    f"SELECT s.digest, s.embedder, q.text, {_ENTRY} FROM question q CROSS JOIN entry e ON e.id=q.entry"  # noqa: S608
-    " CROSS JOIN scope s ON s.ns=e.ns WHERE q.key=? AND s.content=?"
+    f"SELECT s.digest, s.embedder, e.text, {_ENTRY} FROM entry e CROSS JOIN scope s ON s.ns=e.ns"  # noqa: S608
+    " WHERE e.key=?1 AND e.text NOT NULL AND s.content=?2 UNION ALL"
+    f" SELECT s.digest, s.embedder, a.text, {_ENTRY} FROM alias a CROSS JOIN entry e ON e.id=a.entry"
+    " CROSS JOIN scope s ON s.ns=e.ns WHERE a.key=?1 AND s.content=?2 LIMIT 1"
 )
-_BY_QUESTION = (
-    f"SELECT q.entry, q.key, q.text, {_ENTRY} FROM question q CROSS JOIN entry e ON e.id=q.entry"  # noqa: S608
-    " WHERE q.id=? AND q.ns=? AND e.stale_until>?"
+_BY_NUMBER = (
+    f"SELECT e.id, e.key, e.text, {_ENTRY} FROM entry e"  # noqa: S608
+    " WHERE e.ns=?1 AND e.number=?2 AND e.stale_until>?3 AND e.text NOT NULL UNION ALL"
+    f" SELECT e.id, a.key, a.text, {_ENTRY} FROM alias a CROSS JOIN entry e ON e.id=a.entry"
+    " WHERE a.id=?2 AND a.ns=?1 AND e.stale_until>?3 LIMIT 1"
 )
 _BY_ID = (
-    f"SELECT s.ns, s.content, s.digest, s.tenant, s.user, s.model, s.embedder, {_ENTRY}"  # noqa: S608
+    f"SELECT s.content, s.digest, s.tenant, s.user, s.model, s.embedder, {_ENTRY}"  # noqa: S608
     " FROM entry e JOIN scope s ON s.ns=e.ns WHERE e.id=?"
 )
 _QUESTIONS = (
-    "SELECT q.key, q.text, v.v FROM question q LEFT JOIN vec v ON v.id=q.id WHERE q.ns=? AND q.entry=?"
-    " ORDER BY q.key<>?, q.id"
+    "SELECT e.key, e.text, v.v, 0, 0 FROM entry e LEFT JOIN vec v ON v.id=e.number WHERE e.id=?1 AND e.text NOT NULL"
+    " UNION ALL SELECT a.key, a.text, v.v, 1, a.id FROM alias a LEFT JOIN vec v ON v.id=a.id WHERE a.entry=?1"
+    " ORDER BY 4, 5"
 )
 
 
 def _entry(scope: Scope, questions: tuple[Question, ...], row: Sequence[Any]) -> Entry | None:
     """From the columns of ``_ENTRY``; None where the reply can't be read: such a row is never a hit."""
-    digest, created, expires, stale_until, text, data = row
+    key, created, expires, stale_until, text, data = row
     reply, tags = codec.decode(data), codec.decode_tags(text)
     if reply is None or tags is None:
         return None
     return Entry(
-        id=digest.hex(),
+        id=key.hex(),
         scope=scope,
         questions=questions,
         reply=reply,
@@ -62,9 +68,9 @@ def get(db: sqlite3.Connection, key: Key) -> Entry | None:
     return _entry(scope, (Question(digest=key.digest, text=row[2]),), row[3:])
 
 
-def asked(db: sqlite3.Connection, question: int, ns: int, now: float) -> tuple[Any, ...] | None:
+def asked(db: sqlite3.Connection, number: int, ns: int, now: float) -> tuple[Any, ...] | None:
     """The row of a question that a vector index has found, and of its entry; None when it is gone or dead."""
-    row: tuple[Any, ...] | None = db.execute(_BY_QUESTION, (question, ns, now)).fetchone()
+    row: tuple[Any, ...] | None = db.execute(_BY_NUMBER, (ns, number, now)).fetchone()
     return row
 
 
@@ -88,10 +94,10 @@ def _whole(db: sqlite3.Connection, entry: int) -> Entry | None:
     row = db.execute(_BY_ID, (entry,)).fetchone()
     if row is None:
         return None
-    ns, content, digest, tenant, user, model, embedder = row[:7]
+    content, digest, tenant, user, model, embedder = row[:6]
     scope = Scope(content=content, digest=digest, tenant=tenant, user=user, model=model, embedder=embedder)
-    questions = tuple(_question(key, text, v) for key, text, v in db.execute(_QUESTIONS, (ns, entry, row[7])))
-    return _entry(scope, questions, row[7:])
+    questions = tuple(_question(key, text, v) for key, text, v, *_ in db.execute(_QUESTIONS, (entry,)))
+    return _entry(scope, questions, row[6:])
 
 
 def _question(key: bytes, text: str, v: bytes | None) -> Question:

@@ -22,9 +22,12 @@ APPLICATION_ID = 0x59414D41
 BUSY_SECONDS = 5.0
 """How long a process waits for another one that is writing."""
 
-CHECKPOINT_PAGES = 4000
-"""Pages of 4 KB in the log before they are moved into the file: four times SQLite's default, because most of what a put
-writes are the same few pages again, which then move once instead of four times."""
+PAGE_BYTES = 8192
+"""Twice SQLite's default. A row with an answer of 2 KB then fills its page, where of 4 KB it would leave half empty."""
+
+CHECKPOINT_PAGES = 2000
+"""Pages in the log before they are moved into the file: some 16 MB, four times SQLite's default, because most of what a
+put writes are the same few pages again, which then move once instead of four times."""
 
 Durability: TypeAlias = Literal["normal", "full"]
 Access: TypeAlias = Literal["rwc", "rw", "ro", "immutable"]
@@ -41,21 +44,25 @@ TABLES: Sequence[str] = (
     """CREATE TABLE scope(
         ns INTEGER PRIMARY KEY AUTOINCREMENT, content BLOB NOT NULL, digest BLOB NOT NULL UNIQUE,
         tenant TEXT NOT NULL, user TEXT NOT NULL, model TEXT NOT NULL, embedder TEXT NOT NULL)""",
-    # The reply comes last, so that the other columns never lie behind its overflow pages.
+    # An answer and, in one row with it, the question that created it, whose key names the entry: most entries never
+    # have another one. text is NULL while that question belongs to another entry. Numbers of questions, these and
+    # aliases, come from one counter. The reply comes last, so that no other column lies behind its overflow pages.
     """CREATE TABLE entry(
-        id INTEGER PRIMARY KEY, ns INTEGER NOT NULL, digest BLOB NOT NULL UNIQUE,
+        id INTEGER PRIMARY KEY, ns INTEGER NOT NULL, key BLOB NOT NULL UNIQUE, number INTEGER NOT NULL,
         created REAL NOT NULL, expires REAL NOT NULL, stale_until REAL NOT NULL, own INTEGER NOT NULL,
-        bytes INTEGER NOT NULL, hits INTEGER NOT NULL, value REAL NOT NULL, priority REAL NOT NULL, tags TEXT,
-        reply BLOB NOT NULL)""",
-    "CREATE INDEX entry_stale_until ON entry(stale_until)",
-    """CREATE TABLE question(
+        question_bytes INTEGER NOT NULL, bytes INTEGER NOT NULL, hits INTEGER NOT NULL, value REAL NOT NULL,
+        priority REAL NOT NULL, tags TEXT, text TEXT, reply BLOB NOT NULL)""",
+    # The entries of a scope, in the order of their questions; and who is dead, without reading entries.
+    "CREATE INDEX entry_place ON entry(ns, number, stale_until)",
+    # Further questions; id is the number.
+    """CREATE TABLE alias(
         id INTEGER PRIMARY KEY, entry INTEGER NOT NULL, ns INTEGER NOT NULL, key BLOB NOT NULL UNIQUE,
         bytes INTEGER NOT NULL, text TEXT NOT NULL)""",
-    # The questions of an entry, and the entries of a scope: every entry has a question.
-    "CREATE INDEX question_place ON question(ns, entry)",
-    # Vectors apart from texts: a scan of one scope then reads nothing else. id is the question's; a row never changes.
+    "CREATE INDEX alias_entry ON alias(entry)",
+    "CREATE INDEX alias_ns ON alias(ns)",
+    # Vectors apart from texts: a scan of one scope then reads nothing else. id is the question's number; a row never
+    # changes.
     "CREATE TABLE vec(id INTEGER PRIMARY KEY, ns INTEGER NOT NULL, v BLOB NOT NULL)",
-    "CREATE INDEX vec_ns ON vec(ns)",
     "CREATE TABLE tag(tag TEXT NOT NULL, entry INTEGER NOT NULL, PRIMARY KEY (tag, entry)) WITHOUT ROWID",
     "CREATE INDEX tag_entry ON tag(entry)",
     "CREATE TABLE source(uri TEXT NOT NULL, entry INTEGER NOT NULL, PRIMARY KEY (uri, entry)) WITHOUT ROWID",
@@ -68,8 +75,11 @@ TABLES: Sequence[str] = (
     "INSERT INTO total VALUES (1, 0, 0, 0, 0, 0, 0.0, 0, 0, 0)",
 )
 
-BUDGET_INDEX = "CREATE INDEX IF NOT EXISTS entry_priority ON entry(priority)"
-"""Made by the first store that opens the file with a byte budget; without one it would only cost."""
+BUDGET_INDEXES: Sequence[str] = (
+    "CREATE INDEX IF NOT EXISTS entry_priority ON entry(priority)",
+    "CREATE INDEX IF NOT EXISTS entry_stale_until ON entry(stale_until)",
+)
+"""Made by the first store that opens the file with a byte budget; without one they would only cost."""
 
 STEPS: Mapping[int, Sequence[str]] = {}
 """Statements that lead from a version to the next one. All that are needed run in one transaction."""
@@ -106,6 +116,8 @@ def connect(layout: Layout, access: Access) -> sqlite3.Connection:
         cached_statements=64,
     )
     try:
+        if access == "rwc":
+            connection.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a file to be made; others keep theirs
         connection.execute("PRAGMA cache_size=-16000")
         connection.execute("PRAGMA temp_store=MEMORY")
         if access in ("rw", "rwc"):

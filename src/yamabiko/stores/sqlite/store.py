@@ -15,7 +15,7 @@ from yamabiko.stores import intake
 from yamabiko.stores.sqlite import changes, check, rows
 from yamabiko.stores.sqlite.indexes import Accelerator, Indexes, NotLoadedError, Search, search
 from yamabiko.stores.sqlite.lanes import Inline, Lane, Writer
-from yamabiko.stores.sqlite.schema import BUDGET_INDEX, Access, Durability, Layout, connect, open_file, reader
+from yamabiko.stores.sqlite.schema import BUDGET_INDEXES, Access, Durability, Layout, connect, open_file, reader
 from yamabiko.types import Candidate, Entry, Key, Question, Scope, Selector, StoreStats, Vector
 
 INDEX_BYTES: Final = 4 * 1024**3
@@ -23,6 +23,9 @@ INDEX_BYTES: Final = 4 * 1024**3
 
 TOUCHES = 256
 """Entries whose hits are counted in memory before they are written; a put takes them along earlier."""
+
+PURGE_PAUSE_SECONDS = 0.05
+"""Between the steps of a purge: other processes that wait for the file ask again at least every 0.1 seconds."""
 
 PAGE = 64
 """Entries that ``entries`` reads at once."""
@@ -88,7 +91,8 @@ class _Running:
         connection = connect(self._layout, access)
         try:
             if self._max_bytes is not None and access == "rw":
-                connection.execute(BUDGET_INDEX)
+                for statement in BUDGET_INDEXES:
+                    connection.execute(statement)
         except BaseException:
             connection.close()
             raise
@@ -223,9 +227,14 @@ class SqliteStore:
         return digest is not None and await running.writer.run(changes.delete, digest)
 
     async def purge(self, selector: Selector, /) -> int:
-        """See ``Store.purge``. One transaction."""
+        """See ``Store.purge``. In steps, between which others may write."""
         running = self._current()
-        return await running.writer.run(changes.purge, selector)
+        gone, last = await running.writer.run(changes.purge, selector, None)
+        while last is not None:
+            await asyncio.sleep(PURGE_PAUSE_SECONDS)
+            more, last = await running.writer.run(changes.purge, selector, last)
+            gone += more
+        return gone
 
     async def entries(self, selector: Selector, /) -> AsyncIterator[Entry]:
         """See ``Store.entries``. What is removed while a caller iterates is left out from then on."""
