@@ -37,6 +37,14 @@ def write(name: str, payload: dict[str, object]) -> Path:
     return path
 
 
+def read(name: str) -> dict[str, object]:
+    """What an earlier run wrote, without the machine; empty where none did."""
+    path = Path(__file__).parent / "results" / f"{name}.json"
+    if not path.exists():
+        return {}
+    return {key: value for key, value in json.loads(path.read_text(encoding="utf-8")).items() if key != "machine"}
+
+
 def percentiles(values: list[float], digits: int = 1) -> dict[str, float]:
     """The median, 95th and 99th percentile."""
     p50, p95, p99 = np.percentile(values, [50, 95, 99])

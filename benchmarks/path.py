@@ -99,6 +99,22 @@ def exact_sync(url: str, asked) -> dict:
         return timed([lambda one=one: cache.lookup(one) for one in asked[200:]])
 
 
+def exact(folder: Path, entries: int, calls: int) -> dict:
+    """Random stored questions of ``entries``, asked one after the other."""
+    path = folder / f"exact-{entries}.db"
+    embedder = LocalEmbedder()
+    if not path.exists():
+        seconds = asyncio.run(fill(path, embedder, list(range(entries)), random_vectors(embedder.dim)))
+        print(f"filled {entries:,} rows in {seconds:.0f} s")
+    asked = requests(random.Random(7).choices(range(entries), k=calls + 200))
+    url = f"sqlite:///{path}"
+    results = {"entries": entries, "exact_async": asyncio.run(exact_async(url, LocalEmbedder(), asked))}
+    results["exact_sync"] = exact_sync(url, asked)
+    for name in ("exact_async", "exact_sync"):
+        print(f"{name:12} {results[name]}")
+    return results
+
+
 async def semantic(folder: Path, entries: int) -> dict:
     """``entries`` stored questions; the last 200 really embedded, and asked in other words."""
     embedder = LocalEmbedder()
@@ -116,7 +132,7 @@ async def semantic(folder: Path, entries: int) -> dict:
 
     await fill(path, embedder, list(range(entries)), vectors)
     whole, alone = [], []
-    async with open_cache(f"sqlite:///{path}", embedder=embedder, policy=Policy(min_similarity=0.7)) as cache:
+    async with open_cache(f"sqlite:///{path}", embedder=embedder, policy=Policy(min_similarity=0.9)) as cache:
         texts = [f"How can I change setting number {number} of my account?" for number in real]
         for text in texts[:20]:
             await cache.lookup(Request(text, model="m1", tenant="acme"))
@@ -144,27 +160,19 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=1_000_000, help="rows of the exact part")
     parser.add_argument("--near", type=int, nargs="+", default=[10_000, 100_000], help="rows of the semantic part")
     parser.add_argument("--asked", type=int, default=5_000, help="exact look-ups measured")
+    parser.add_argument("--part", choices=["exact", "semantic"], help="only this part; the other's results stay")
     parser.add_argument("--dir", type=Path, help="keep the files here, and use those of an earlier run")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.dir or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"exact-{arguments.entries}.db"
-        embedder = LocalEmbedder()
-        if not path.exists():
-            seconds = asyncio.run(fill(path, embedder, list(range(arguments.entries)), random_vectors(embedder.dim)))
-            print(f"filled {arguments.entries:,} rows in {seconds:.0f} s")
-        asked = requests(random.Random(7).choices(range(arguments.entries), k=arguments.asked + 200))
-        results = {
-            "entries": arguments.entries,
-            "exact_async": asyncio.run(exact_async(f"sqlite:///{path}", LocalEmbedder(), asked)),
-            "exact_sync": exact_sync(f"sqlite:///{path}", asked),
-        }
-        for name in ("exact_async", "exact_sync"):
-            print(f"{name:12} {results[name]}")
-        results["semantic"] = [asyncio.run(semantic(folder, entries)) for entries in arguments.near]
-        for row in results["semantic"]:
-            print("semantic    ", row)
+        results = machine.read("path")
+        if arguments.part != "semantic":
+            results |= exact(folder, arguments.entries, arguments.asked)
+        if arguments.part != "exact":
+            results["semantic"] = [asyncio.run(semantic(folder, entries)) for entries in arguments.near]
+            for row in results["semantic"]:
+                print("semantic    ", row)
     print("written to", machine.write("path", results))
 
 

@@ -203,6 +203,8 @@ async def _within(seconds: float, work: Coroutine[Any, Any, T], kind: type[Embed
         task.cancel()
     if not task.done():
         raise TimeoutError
+    if task.cancelled():  # from within: its own thread or client was closed
+        raise kind("it was cancelled")
     error = task.exception()
     if error is None:
         return task.result()

@@ -63,7 +63,14 @@ def cosines(rows: Floats, query: Floats) -> Floats:
     index of any size. The matrix product, whose order depends on its size, only chooses whom to look at.
     """
     sums: Floats = np.multiply(rows, query).sum(axis=1, dtype=np.float32)
-    return np.clip(sums, np.float32(-1.0), np.float32(1.0))
+    return _clipped(sums)
+
+
+def _clipped(cosines: Floats) -> Floats:
+    """To [-1, 1], in place: ``np.clip`` costs four times as much for a few values, and NaN passes both alike."""
+    np.maximum(cosines, np.float32(-1.0), out=cosines)
+    np.minimum(cosines, np.float32(1.0), out=cosines)
+    return cosines
 
 
 @dataclass(slots=True)
@@ -320,7 +327,7 @@ def _by_product(snapshot: _Snapshot, query: _Query) -> tuple[Ids, Floats]:
 def _scores(rows: Floats, vector: Floats) -> Floats:
     """Cosines by matrix product: fast, and true but for rounding."""
     products: Floats = rows @ vector
-    return np.clip(products, np.float32(-1.0), np.float32(1.0))
+    return _clipped(products)
 
 
 def _leading(scores: Floats, limit: int) -> NDArray[np.intp]:
@@ -401,6 +408,9 @@ def _scan(snapshot: _Snapshot, code: Words, cosine: float, sweep: Sweep) -> tupl
 
 def _gather(snapshot: _Snapshot, places: Rows) -> tuple[Ids, Floats]:
     """Ids (k,) and float32 vectors (k, dim) at places (k,) in ascending order."""
+    if len(snapshot.chunks) == 1:
+        chunk = snapshot.chunks[0]
+        return chunk.ids[places], widen(np.take(chunk.vectors, places, axis=0, mode="clip"))
     ids = np.empty(len(places), dtype=np.int64)
     halves = np.empty((len(places), snapshot.chunks[0].vectors.shape[1]), dtype=np.float16)
     numbers = places // CHUNK_ROWS
