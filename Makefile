@@ -80,5 +80,5 @@ $(VENV)/check.stamp: pyproject.toml $(VENV)/made.stamp
 
 $(VENV)/bench.stamp: pyproject.toml $(VENV)/made.stamp
 	@echo "installing what the benchmarks need"
-	@$(PIP) install --editable '.[local,http,faiss]' --group bench
+	@$(PIP) install --editable '.[local,http,faiss]' --group test
 	@touch $@
