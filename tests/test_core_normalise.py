@@ -5,7 +5,7 @@ import sys
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from yamabiko.core.normalise import _UNCOMMON, _would_change_meaning, fold, light, normalise, script
@@ -141,6 +141,7 @@ TEXTS = st.one_of(st.text(), st.lists(FRAGMENTS, max_size=12).map("".join))
 
 
 @given(TEXTS)
+@example("A’A⁇")
 @settings(max_examples=1500, deadline=None)
 def test_normalising_twice_is_normalising_once(text):
     assert fold(fold(text)) == fold(text)

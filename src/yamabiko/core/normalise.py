@@ -200,7 +200,8 @@ def _ends_in_word(text: str) -> bool:
     if "\u3041" <= text[-1:] <= "\ud7a3":
         return text[-1].isalpha()
     word = text[max(text.rfind(" "), text.rfind("\n")) + 1 :]
-    return len(word) > 1 and word[-1].isalpha() and word.replace("'", "").replace("-", "").isalpha()
+    bare = word.replace("'", "").replace("’", "").replace("-", "")
+    return len(word) > 1 and word[-1].isalpha() and bare.isalpha()
 
 
 def _fold_words(text: str) -> str:
