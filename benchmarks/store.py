@@ -177,29 +177,36 @@ def decoding(calls: int) -> dict[str, float]:
     return result
 
 
-async def puts(path: Path, entries: int, calls: int, durability: str) -> dict[str, object]:
-    """One at a time, each followed by a search of its scope, so that the index takes it in; then without."""
+async def puts(path: Path, entries: int, calls: int, durability: str) -> list[dict[str, object]]:
+    """So many writers at once; then a search of their scope, so that the index takes all of it in."""
     store, scope = store_at(path, durability=durability), scope_of(min(entries, 10000))
-    new = [entry_of(scope, 10_000_000 + os.getpid() * 1000 + i) for i in range(2 * calls)]
     query = vector_of(1)
     await store.search(scope, query, limit=1, min_similarity=0.99, now=NOW)
-    taken = []
-    cpu = time.process_time()
-    for entry in new[:calls]:
-        started = time.perf_counter()
-        await store.put(entry, now=NOW)
-        taken.append(time.perf_counter() - started)
-    put_cpu = time.process_time() - cpu
-    cpu = time.process_time()
-    await store.search(scope, query, limit=1, min_similarity=0.99, now=NOW)  # reads all of them into the index
-    index_cpu = time.process_time() - cpu
-    for entry in new:
-        await store.delete(entry.id)
+    results = []
+    for number, writers in enumerate((1, 8, 64)):
+        first = 10_000_000 + (os.getpid() * 3 + number) * 10_000
+        new = [entry_of(scope, first + i) for i in range(calls // writers * writers)]
+        taken: list[float] = []
+
+        async def write(entries: list[Entry], taken: list[float] = taken) -> None:
+            for entry in entries:
+                started = time.perf_counter()
+                await store.put(entry, now=NOW)
+                taken.append(time.perf_counter() - started)
+
+        cpu = time.process_time()
+        await asyncio.gather(*(write(new[writer::writers]) for writer in range(writers)))
+        put_cpu = time.process_time() - cpu
+        cpu = time.process_time()
+        await store.search(scope, query, limit=1, min_similarity=0.99, now=NOW)  # reads all of them into the index
+        index_cpu = time.process_time() - cpu
+        for entry in new:
+            await store.delete(entry.id)
+        row = {"writers": writers, "cpu_us": round(put_cpu / len(new) * 1e6, 1)}
+        row["cpu_with_index_us"] = round((put_cpu + index_cpu) / len(new) * 1e6, 1)
+        results.append(row | percentiles(taken))
     await store.close()
-    return percentiles(taken) | {
-        "cpu_us": round(put_cpu / calls * 1e6, 1),
-        "cpu_with_index_us": round((put_cpu + index_cpu) / calls * 1e6, 1),
-    }
+    return results
 
 
 async def group_commit(path: Path, entries: int, calls: int) -> dict[str, float]:
