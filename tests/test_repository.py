@@ -254,3 +254,8 @@ def test_code_in_two_languages_is_compared_without_comments_and_texts():
     assert code_blocks(english) == code_blocks(japanese) == [("sh", ["make demo"]), ("python", ['ask("")'])]
     assert code_blocks(english) != code_blocks(japanese.replace("demo", "test"))
     assert code_blocks(english) != code_blocks(japanese.replace("ask", "tell"))
+
+
+def test_sql_numbers_no_placeholders():
+    """sqlite3 of Python 3.14 refuses ``?1`` with a sequence of values."""
+    assert {name for name, text in SOURCES.items() if re.search(r"[=<>(, ]\?[1-9]", text)} == set()

@@ -131,14 +131,14 @@ class _Place(NamedTuple):
 
 
 _KNOWN = (
-    "SELECT s.ns, e.id, e.ns, a.id FROM (SELECT 1) LEFT JOIN scope s ON s.digest=?2 LEFT JOIN entry e ON e.key=?1"
-    " LEFT JOIN alias a ON a.key=?1"
+    "SELECT s.ns, e.id, e.ns, a.id FROM (SELECT 1) LEFT JOIN scope s ON s.digest=? LEFT JOIN entry e ON e.key=?"
+    " LEFT JOIN alias a ON a.key=?"
 )
 
 
 def put(db: sqlite3.Connection, ledger: Ledger, new: NewEntry, now: float, max_bytes: int | None) -> None:
     """See ``Store.put``."""
-    ns, known, home, alias = db.execute(_KNOWN, (new.key, new.scope.digest)).fetchone()
+    ns, known, home, alias = db.execute(_KNOWN, (new.scope.digest, new.key, new.key)).fetchone()
     if ns is None:
         ns = _make_scope(db, new.scope)
     if known is not None and home != ns:
@@ -167,7 +167,7 @@ def alias(db: sqlite3.Connection, ledger: Ledger, key: bytes, question: NewQuest
     if found is None:
         return False
     entry, ns, size = found
-    owned = [row[1] for row in db.execute(_OWNED, (entry,))]
+    owned = [row[1] for row in db.execute(_OWNED, (entry, entry))]
     if len(owned) >= MAX_QUESTIONS and question.key not in owned:
         return False
     if max_bytes is not None and size + question.bytes > max_bytes:
@@ -324,8 +324,8 @@ class _Held(NamedTuple):
 
 
 _HOLDERS = (
-    "SELECT a.entry, a.id, v.v, 0 FROM alias a LEFT JOIN vec v ON v.id=a.id WHERE a.key=?1 UNION ALL"
-    " SELECT e.id, e.number, v.v, 1 FROM entry e LEFT JOIN vec v ON v.id=e.number WHERE e.key=?1 AND e.text NOT NULL"
+    "SELECT a.entry, a.id, v.v, 0 FROM alias a LEFT JOIN vec v ON v.id=a.id WHERE a.key=? UNION ALL"
+    " SELECT e.id, e.number, v.v, 1 FROM entry e LEFT JOIN vec v ON v.id=e.number WHERE e.key=? AND e.text NOT NULL"
 )
 
 
@@ -335,7 +335,7 @@ def _give(db: sqlite3.Connection, ledger: Ledger, place: _Place, question: NewQu
     A row of ``vec`` never changes: a new vector means a new number, so that whoever reads on from the last number
     sees it.
     """
-    for held in map(_Held._make, db.execute(_HOLDERS, (question.key,)).fetchall()):
+    for held in map(_Held._make, db.execute(_HOLDERS, (question.key, question.key)).fetchall()):
         if held.entry == place.entry and held.v == question.v:
             _reword(db, held, question)
             return
@@ -381,15 +381,15 @@ def _take(db: sqlite3.Connection, ledger: Ledger, held: _Held) -> None:
 
 
 _OWNED = (
-    "SELECT id, key, 0 FROM alias WHERE entry=?1 UNION ALL"
-    " SELECT number, key, 1 FROM entry WHERE id=?1 AND text NOT NULL ORDER BY 3, 1"
+    "SELECT id, key, 0 FROM alias WHERE entry=? UNION ALL"
+    " SELECT number, key, 1 FROM entry WHERE id=? AND text NOT NULL ORDER BY 3, 1"
 )
 """All questions of an entry: the oldest first, the creating one last."""
 
 
 def _bereave(db: sqlite3.Connection, ledger: Ledger, entry: int) -> None:
     """An entry has lost a question to another one: count it anew, or forget it when it was its last."""
-    if db.execute(_OWNED, (entry,)).fetchone() is None:
+    if db.execute(_OWNED, (entry, entry)).fetchone() is None:
         forget(db, ledger, [entry])
     else:
         _weigh(db, ledger, entry)
@@ -397,7 +397,7 @@ def _bereave(db: sqlite3.Connection, ledger: Ledger, entry: int) -> None:
 
 def _drop_surplus(db: sqlite3.Connection, ledger: Ledger, entry: int, new: NewEntry) -> None:
     """Forget old questions beyond ``MAX_QUESTIONS``: the oldest first, the creating one last."""
-    owned = db.execute(_OWNED, (entry,)).fetchall()
+    owned = db.execute(_OWNED, (entry, entry)).fetchall()
     surplus = len(owned) - MAX_QUESTIONS
     if surplus > 0:
         fresh = {question.key for question in (new.asked, *new.aliases) if question is not None}
@@ -410,9 +410,9 @@ def _weigh(db: sqlite3.Connection, ledger: Ledger, entry: int) -> int:
     """Count bytes and priority anew, after any change to an entry; its size."""
     query = (
         "SELECT bytes, hits, value, own + question_bytes +"
-        " (SELECT coalesce(sum(bytes), 0) FROM alias WHERE entry=?1) FROM entry WHERE id=?1"
+        " (SELECT coalesce(sum(bytes), 0) FROM alias WHERE entry=?) FROM entry WHERE id=?"
     )
-    before, hits, value, size = db.execute(query, (entry,)).fetchone()
+    before, hits, value, size = db.execute(query, (entry, entry)).fetchone()
     rank = eviction.priority(ledger.clock, hits, value, size)
     db.execute("UPDATE entry SET bytes=?, priority=? WHERE id=?", (size, rank, entry))
     ledger.payload_bytes += size - before

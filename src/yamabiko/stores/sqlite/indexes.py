@@ -32,8 +32,8 @@ SPARE = 8
 """Asked of the index beyond the limit: further questions of one answer, and rows that are dead."""
 
 _SINCE = (
-    "SELECT e.number, v.v FROM entry e LEFT JOIN vec v ON v.id=e.number WHERE e.ns=?1 AND e.number>?2 UNION ALL"
-    " SELECT a.id, v.v FROM alias a LEFT JOIN vec v ON v.id=a.id WHERE a.ns=?1 AND a.id>?2 ORDER BY 1"
+    "SELECT e.number, v.v FROM entry e LEFT JOIN vec v ON v.id=e.number WHERE e.ns=? AND e.number>? UNION ALL"
+    " SELECT a.id, v.v FROM alias a LEFT JOIN vec v ON v.id=a.id WHERE a.ns=? AND a.id>? ORDER BY 1"
 )
 """What came after a number, in order: SQLite merges the two, each of which an index gives in this order."""
 
@@ -141,13 +141,13 @@ class Indexes:
     def _backlog(db: sqlite3.Connection, index: ScopeIndex) -> int:
         """How many vectors are to be read, counted up to just above ``SMALL``."""
         query = (
-            "SELECT count(*) FROM (SELECT 1 FROM entry WHERE ns=?1 AND number>?2"
-            " UNION ALL SELECT 1 FROM alias WHERE ns=?1 AND id>?2 LIMIT ?3)"
+            "SELECT count(*) FROM (SELECT 1 FROM entry WHERE ns=? AND number>?"
+            " UNION ALL SELECT 1 FROM alias WHERE ns=? AND id>? LIMIT ?)"
         )
-        return int(db.execute(query, (index.ns, index.number, SMALL + 1)).fetchone()[0])
+        return int(db.execute(query, (index.ns, index.number, index.ns, index.number, SMALL + 1)).fetchone()[0])
 
     def _add(self, db: sqlite3.Connection, index: ScopeIndex) -> None:
-        cursor = db.execute(_SINCE, (index.ns, index.number))
+        cursor = db.execute(_SINCE, (index.ns, index.number, index.ns, index.number))
         width = 2 * self._dim
         while batch := cursor.fetchmany(BATCH):
             # A question may have no vector; check() names vectors of another length.

@@ -18,23 +18,23 @@ _ENTRY = "e.key, e.created, e.expires, e.stale_until, e.tags, e.reply"
 # does not look at the second. CROSS JOIN keeps the order written here.
 _BY_KEY = (
     f"SELECT s.digest, s.embedder, e.text, {_ENTRY} FROM entry e CROSS JOIN scope s ON s.ns=e.ns"  # noqa: S608
-    " WHERE e.key=?1 AND e.text NOT NULL AND s.content=?2 UNION ALL"
+    " WHERE e.key=? AND e.text NOT NULL AND s.content=? UNION ALL"
     f" SELECT s.digest, s.embedder, a.text, {_ENTRY} FROM alias a CROSS JOIN entry e ON e.id=a.entry"
-    " CROSS JOIN scope s ON s.ns=e.ns WHERE a.key=?1 AND s.content=?2 LIMIT 1"
+    " CROSS JOIN scope s ON s.ns=e.ns WHERE a.key=? AND s.content=? LIMIT 1"
 )
 _BY_NUMBER = (
     f"SELECT e.id, e.key, e.text, {_ENTRY} FROM entry e"  # noqa: S608
-    " WHERE e.ns=?1 AND e.number=?2 AND e.stale_until>?3 AND e.text NOT NULL UNION ALL"
+    " WHERE e.ns=? AND e.number=? AND e.stale_until>? AND e.text NOT NULL UNION ALL"
     f" SELECT e.id, a.key, a.text, {_ENTRY} FROM alias a CROSS JOIN entry e ON e.id=a.entry"
-    " WHERE a.id=?2 AND a.ns=?1 AND e.stale_until>?3 LIMIT 1"
+    " WHERE a.ns=? AND a.id=? AND e.stale_until>? LIMIT 1"
 )
 _BY_ID = (
     f"SELECT s.content, s.digest, s.tenant, s.user, s.model, s.embedder, {_ENTRY}"  # noqa: S608
     " FROM entry e JOIN scope s ON s.ns=e.ns WHERE e.id=?"
 )
 _QUESTIONS = (
-    "SELECT e.key, e.text, v.v, 0, 0 FROM entry e LEFT JOIN vec v ON v.id=e.number WHERE e.id=?1 AND e.text NOT NULL"
-    " UNION ALL SELECT a.key, a.text, v.v, 1, a.id FROM alias a LEFT JOIN vec v ON v.id=a.id WHERE a.entry=?1"
+    "SELECT e.key, e.text, v.v, 0, 0 FROM entry e LEFT JOIN vec v ON v.id=e.number WHERE e.id=? AND e.text NOT NULL"
+    " UNION ALL SELECT a.key, a.text, v.v, 1, a.id FROM alias a LEFT JOIN vec v ON v.id=a.id WHERE a.entry=?"
     " ORDER BY 4, 5"
 )
 
@@ -59,7 +59,7 @@ def _entry(scope: Scope, questions: tuple[Question, ...], row: Sequence[Any]) ->
 
 def get(db: sqlite3.Connection, key: Key) -> Entry | None:
     """See ``Store.get``. One statement; the scope's content is compared too, though the key covers it."""
-    row = db.execute(_BY_KEY, (key.digest, key.scope.content)).fetchone()
+    row = db.execute(_BY_KEY, (key.digest, key.scope.content, key.digest, key.scope.content)).fetchone()
     if row is None:
         return None
     scope = key.scope
@@ -70,7 +70,7 @@ def get(db: sqlite3.Connection, key: Key) -> Entry | None:
 
 def asked(db: sqlite3.Connection, number: int, ns: int, now: float) -> tuple[Any, ...] | None:
     """The row of a question that a vector index has found, and of its entry; None when it is gone or dead."""
-    row: tuple[Any, ...] | None = db.execute(_BY_NUMBER, (ns, number, now)).fetchone()
+    row: tuple[Any, ...] | None = db.execute(_BY_NUMBER, (ns, number, now, ns, number, now)).fetchone()
     return row
 
 
@@ -96,7 +96,7 @@ def _whole(db: sqlite3.Connection, entry: int) -> Entry | None:
         return None
     content, digest, tenant, user, model, embedder = row[:6]
     scope = Scope(content=content, digest=digest, tenant=tenant, user=user, model=model, embedder=embedder)
-    questions = tuple(_question(key, text, v) for key, text, v, *_ in db.execute(_QUESTIONS, (entry,)))
+    questions = tuple(_question(key, text, v) for key, text, v, *_ in db.execute(_QUESTIONS, (entry, entry)))
     return _entry(scope, questions, row[6:])
 
 
