@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from yamabiko import Reply, open_sync_cache
+from yamabiko.embedders.local import LocalEmbedder
 from yamabiko.errors import ConfigurationError
 from yamabiko.testing import FakeEmbedder
 from yamabiko.types import Selector
@@ -144,20 +145,23 @@ def test_a_forked_child_opens_the_store_anew(tmp_path):
     cache.close()
 
 
-def test_a_program_that_ends_without_closing_keeps_its_answer(tmp_path):
+@pytest.mark.parametrize("embedder", ["FakeEmbedder()", "LocalEmbedder()"])
+def test_a_program_that_ends_without_closing_keeps_its_answer(tmp_path, embedder):
     program = textwrap.dedent(
-        """
+        f"""
         import sys
         from yamabiko import open_sync_cache
+        from yamabiko.embedders.local import LocalEmbedder
         from yamabiko.testing import FakeEmbedder
-        cache = open_sync_cache(sys.argv[1], embedder=FakeEmbedder())
+        cache = open_sync_cache(sys.argv[1], embedder={embedder})
         print(cache.answer("q", lambda _: "kept").text)
         """
     )
     url = f"sqlite:///{tmp_path}/cache.db"
     run = subprocess.run([sys.executable, "-c", program, url], capture_output=True, text=True, timeout=60, check=False)
     assert (run.stdout, run.stderr, run.returncode) == ("kept\n", "", 0)
-    with fake_cache(url) as cache:
+    kept = FakeEmbedder() if embedder == "FakeEmbedder()" else LocalEmbedder()
+    with open_sync_cache(url, embedder=kept) as cache:
         assert cache.lookup("q").reply.text == "kept"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 from collections import defaultdict
@@ -119,9 +120,12 @@ class OnDeviceEmbedder:
 
     async def close(self) -> None:
         """Let the threads end. May be called twice; what is asked afterwards raises ``EmbeddingError``."""
-        if not self._closed:
-            self._closed = True
-            await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
+        if self._closed:
+            return
+        self._closed = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with contextlib.suppress(RuntimeError):  # the interpreter ends: no thread to wait in, and it waits by itself
+            await asyncio.to_thread(self._pool.shutdown, wait=True)
 
     async def __aenter__(self) -> Self:
         return self

@@ -3,7 +3,7 @@
 A connection belongs to one thread from its opening to its end. A lane's lives in its thread's frame only, so it is
 never carried into a forked child, where closing it could harm the parent; the store never closes an inline one there.
 
-The hop to a thread and back costs 31 us this way and 64 us through ``run_in_executor`` (benchmarks/store.py).
+The hop to a thread and back costs 38 us this way and 64 us through ``run_in_executor`` (benchmarks/store.py).
 """
 
 from __future__ import annotations
