@@ -30,8 +30,9 @@ import numpy as np
 from machine import describe
 from yamabiko.stores import codec
 from yamabiko.stores.sqlite import SqliteStore
-from yamabiko.stores.sqlite.changes import Ledger, NewEntry, put
+from yamabiko.stores.sqlite.changes import NewEntry, put
 from yamabiko.stores.sqlite.lanes import Lane
+from yamabiko.stores.sqlite.ledger import Ledger
 from yamabiko.stores.sqlite.schema import Layout, connect, open_file
 from yamabiko.types import Entry, Key, Question, Reply, Scope, Usage
 

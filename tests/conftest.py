@@ -13,6 +13,7 @@ settings.register_profile("ci", derandomize=True)  # the same examples every tim
 if os.environ.get("CI"):
     settings.load_profile("ci")
 pytest.register_assert_rewrite("yamabiko.testing")
+pytest_plugins = ["engines.fixtures"]  # real servers, and guards before them
 
 from yamabiko import open_cache, open_sync_cache  # noqa: E402 - after the line above, or failures say nothing
 from yamabiko.testing import FakeClock, FakeEmbedder  # noqa: E402

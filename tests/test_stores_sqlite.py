@@ -163,6 +163,8 @@ def test_a_file_of_another_application_is_refused_and_left_alone(tmp_path):
 
 
 OLDER = (
+    *((f"DROP TABLE {table}",) for table in ("lease", "state", "log", "quarantine")),
+    *((f"ALTER TABLE total DROP COLUMN {column}",) for column in ("fence", "barrier")),
     ("DROP INDEX alias_ns",),
     ("ALTER TABLE total DROP COLUMN pruned",),
     ("UPDATE meta SET value='0' WHERE name='schema'",),
@@ -173,6 +175,9 @@ TO_VERSION_1 = (
 )
 
 
+FROM_OLDER = {0: TO_VERSION_1, **schema.STEPS}
+
+
 def layout(path):
     return schema.Layout(path=path, embedder="fake", dim=DIM)
 
@@ -181,7 +186,7 @@ def test_an_older_file_is_brought_up_to_date_with_all_that_is_in_it(tmp_path):
     path = tmp_path / "cache.db"
     asyncio.run(made(path))
     edit(path, *OLDER)
-    assert schema.open_file(layout(path), steps={0: TO_VERSION_1}) == "rw"
+    assert schema.open_file(layout(path), steps=FROM_OLDER) == "rw"
 
     async def run():
         async with opened(path) as store:
@@ -198,8 +203,8 @@ def test_a_migration_that_fails_leaves_the_older_file_as_it_was(tmp_path):
     asyncio.run(made(path))
     edit(path, *OLDER)
     with pytest.raises(StoreError):
-        schema.open_file(layout(path), steps={0: (*TO_VERSION_1, "CREATE NONSENSE")})
-    assert schema.open_file(layout(path), steps={0: TO_VERSION_1}) == "rw"
+        schema.open_file(layout(path), steps={**FROM_OLDER, 1: (*schema.SHARED_TABLES, "CREATE NONSENSE")})
+    assert schema.open_file(layout(path), steps=FROM_OLDER) == "rw"
 
 
 def test_many_open_the_same_new_file_at_once(tmp_path):

@@ -14,11 +14,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal, Self
 
+from yamabiko.claims import Claims, Lease
 from yamabiko.core.admit import refusal_to_store
 from yamabiko.core.economics import Prices
 from yamabiko.core.freshness import lifetime
 from yamabiko.core.normalise import normalise
-from yamabiko.errors import ConfigurationError, InvalidRequest, StoreError
+from yamabiko.errors import ConfigurationError, InvalidRequest, Outdated, StoreError
 from yamabiko.flight import Background, Flight, Pieces, was_handed_over
 from yamabiko.lookup import Lookup, Outcome, failure
 from yamabiko.ports import Embedder, Generate, Store, StreamGenerate, Verifier
@@ -63,6 +64,8 @@ class Cache:
         store_timeout_seconds: float = 5.0,
         write_timeout_seconds: float = 60.0,
         embedder_timeout_seconds: float = 10.0,
+        claim_seconds: float = 10.0,
+        claim_wait_seconds: float = 30.0,
     ) -> None:
         self.store = store
         self.policy = policy
@@ -83,6 +86,13 @@ class Cache:
             store_timeout_seconds=store_timeout_seconds,
             embedder_timeout_seconds=embedder_timeout_seconds,
         )
+        self._claims = Claims(
+            store,
+            seconds=claim_seconds,
+            wait_seconds=claim_wait_seconds,
+            timeout_seconds=store_timeout_seconds,
+            clock=clock,
+        )
         self._flight: Flight[tuple[Outcome, Reply]] = Flight()
         self._writes = Background()
         self._renewals = Background()
@@ -98,6 +108,8 @@ class Cache:
         outcome = await self._exact(_as_request(request))
         if isinstance(outcome, Miss):
             outcome = await self._lookup.by_meaning(outcome, watch)
+        if isinstance(outcome, Miss):
+            outcome = await self._claims.fenced(outcome)
         self._tell("lookup", outcome, watch, outcome.reply if isinstance(outcome, Hit) else None)
         return outcome
 
@@ -147,7 +159,7 @@ class Cache:
     ) -> int:
         """Remove the entries that fit all given conditions, with their questions and vectors; how many went.
 
-        ``dead=True``: only those past their life. Answers that are being generated meanwhile are not stored.
+        ``dead=True``: only those past their life. Answers that any process is generating meanwhile are not stored.
         Raises ``ConfigurationError`` where no condition is given and ``everything`` is not True.
         """
         selector = Selector(
@@ -198,6 +210,7 @@ class Cache:
         self._renewals.cancel()
         try:
             await self.drain()
+            await self._claims.close()
             if self._embedder is not None:
                 await self._embedder.close()
         finally:
@@ -217,13 +230,13 @@ class Cache:
     # Step 8: one generation for all who wait.
 
     async def _resolve(self, miss: Miss, generate: Generate, watch: Watch, pieces: Pieces) -> tuple[Outcome, Reply]:
-        pieces.outcome = outcome = await self._lookup.by_meaning(miss, watch)
+        outcome, lease = await self._led(miss, watch)
+        pieces.outcome = outcome
         if isinstance(outcome, Hit):
             self._renew_if_stale(outcome, miss.request, generate)
             reply = outcome.reply
         else:
-            reply = await self._generate(miss.request, generate)
-            self._keep_behind(outcome, reply, "remember")
+            reply = await self._generate_and_keep(outcome, generate, "remember", lease)
         for piece in reply.chunks():
             pieces.push(piece)
         return outcome, reply
@@ -231,15 +244,22 @@ class Cache:
     async def _resolve_stream(
         self, miss: Miss, generate: StreamGenerate, watch: Watch, pieces: Pieces
     ) -> tuple[Outcome, Reply]:
-        pieces.outcome = outcome = await self._lookup.by_meaning(miss, watch)
+        outcome, lease = await self._led(miss, watch)
+        pieces.outcome = outcome
         if isinstance(outcome, Hit):
             self._renew_if_stale(outcome, miss.request, whole(generate, unheard))
             for piece in outcome.reply.chunks():
                 pieces.push(piece)
             return outcome, outcome.reply
-        reply = await self._generate(miss.request, whole(generate, pieces.push))
-        self._keep_behind(outcome, reply, "remember")
-        return outcome, reply
+        return outcome, await self._generate_and_keep(outcome, whole(generate, pieces.push), "remember", lease)
+
+    async def _led(self, miss: Miss, watch: Watch) -> tuple[Outcome, Lease]:
+        """A miss by meaning too, and the lease to generate; or a hit, perhaps by another process meanwhile."""
+        outcome = await self._lookup.by_meaning(miss, watch)
+        if isinstance(outcome, Hit) or outcome.key is None:
+            return outcome, Lease()
+        led = await self._claims.lead(outcome, partial(self._lookup.again, outcome.key))
+        return (outcome, led) if isinstance(led, Lease) else (led, Lease())
 
     async def _stream(self, request: Request, generate: StreamGenerate, stream: Heard) -> AsyncIterator[str]:
         watch = Watch(time.perf_counter())
@@ -270,6 +290,15 @@ class Cache:
         finally:
             self._tell("stream", stream.outcome or outcome, watch, stream.reply, shared=shared)
 
+    async def _generate_and_keep(self, miss: Miss, generate: Generate, call: Call, lease: Lease) -> Reply:
+        try:
+            reply = await self._generate(miss.request, generate)
+        except BaseException:
+            self._claims.end(lease)
+            raise
+        self._keep_behind(replace(miss, fence=lease.fence), reply, call, lease)
+        return reply
+
     async def _generate(self, request: Request, generate: Generate) -> Reply:
         started = time.perf_counter()
         reply = as_reply(await generate(request))
@@ -287,9 +316,12 @@ class Cache:
 
     # Step 9: storing, after the reply has left.
 
-    def _keep_behind(self, miss: Miss, reply: Reply, call: Call) -> None:
+    def _keep_behind(self, miss: Miss, reply: Reply, call: Call, lease: Lease) -> None:
         if miss.key is not None:
-            self._writes.spawn("storing", self._write(miss, reply, *self._admitted(miss, reply), call))
+            entry, why = self._admitted(miss, reply)
+            storable = entry is not None or miss.purges != self._purges  # or would be, of whoever begins now
+            writing = self._write(miss, reply, entry, why, call)
+            self._writes.spawn("storing", self._claims.end_after(writing, lease, storable=storable))
 
     def _renew_if_stale(self, hit: Hit, request: Request, generate: Generate) -> None:
         if hit.stale and self._may_renew(hit.entry.id):
@@ -314,10 +346,15 @@ class Cache:
             purges=self._purges,
         )
 
+        async def fresh() -> Hit | None:
+            found = await self._lookup.again(hit.key)
+            return found if found is not None and not found.stale else None
+
         async def make(_: Pieces) -> tuple[Outcome, Reply]:
-            reply = await self._generate(request, generate)
-            self._keep_behind(stored_as, reply, "renew")
-            return stored_as, reply
+            lease = await self._claims.renew(hit.entry.id, fresh)
+            if lease is None:
+                return hit, hit.reply
+            return stored_as, await self._generate_and_keep(stored_as, generate, "renew", lease)
 
         await self._flight.once(("renew", hit.entry.id), make)  # one renewal, however it was asked
 
@@ -342,14 +379,14 @@ class Cache:
                 entry = await self._with_vector(miss, pending, watch)
                 if self._unwritten.get(pending.questions[0].digest) is pending:
                     async with asyncio.timeout(self._write_timeout):
-                        await self.store.put(entry, now=entry.created)
+                        await self._put(entry, miss.fence)
                     outcome = "stored"
                 else:  # overtaken while it was embedded
                     entry, why = None, "a newer answer to the same question was stored"
+            except (InvalidRequest, Outdated) as error:
+                entry, why = None, str(error)
             except (StoreError, TimeoutError) as error:
                 entry, outcome, why = None, "failed", failure("store", error)
-            except InvalidRequest as error:
-                entry, why = None, str(error)
             finally:
                 digest = pending.questions[0].digest
                 if self._unwritten.get(digest) is pending:
@@ -357,6 +394,12 @@ class Cache:
         event = of_write(call, miss, watch, reply, outcome=outcome, why=why)
         emit(self._hooks, event, asyncio.get_running_loop().call_soon)
         return entry
+
+    async def _put(self, entry: Entry, fence: int | None) -> None:
+        if fence is None:
+            await self.store.put(entry, now=entry.created)
+        else:
+            await self.store.put(entry, now=entry.created, fence=fence)
 
     async def _with_vector(self, miss: Miss, entry: Entry, watch: Watch) -> Entry:
         """The entry, embedded now where the look-up did not come that far."""

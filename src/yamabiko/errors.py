@@ -8,7 +8,8 @@
     ├── InvalidRequest         change the request
     ├── StoreError             the store said no
     │   ├── StoreUnavailable   try again later; look-ups have become misses meanwhile
-    │   └── StoreMismatch      the store was made by another embedder, dimension or version
+    │   ├── StoreMismatch      the store was made by another embedder, dimension or version
+    │   └── Outdated           nothing: answers were purged since this one was begun, so it is not stored
     ├── EmbeddingError         the embedder failed; look-ups are exact only meanwhile
     └── VerifierError          the verifier failed; what it was asked counts as "no"
 
@@ -48,6 +49,13 @@ class StoreUnavailable(StoreError):
 
 class StoreMismatch(StoreError):
     """The store holds data of another embedder, dimension or format: never served, never overwritten."""
+
+
+class Outdated(StoreError):
+    """Answers were purged after this one was looked up: it may say what was to be forgotten, and is not stored."""
+
+    def __init__(self) -> None:
+        super().__init__("answers were purged after this was looked up")
 
 
 class EmbeddingError(YamabikoError):

@@ -147,9 +147,9 @@ class Background:
         self.failures = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def spawn(self, what: str, work: Coroutine[Any, Any, object]) -> None:
+    def spawn(self, what: str, work: Coroutine[Any, Any, object]) -> asyncio.Task[None]:
         """Run ``work`` behind; ``what`` names it in the log should it fail."""
-        self.own(self._supervise(what, work))
+        return self.own(self._supervise(what, work))
 
     def own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start ``work``, which its caller awaits."""

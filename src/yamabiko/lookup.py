@@ -72,19 +72,35 @@ class Lookup:
         if self._policy.require_tenant and not request.tenant:
             return miss(key=None, reason=MissReason.SCOPE, reasons=("the policy demands a tenant and there is none",))
         key = key_of(request, canonical, embedder=self._model_for(canonical.text), policy=self._policy)
-        entry = self._unwritten.get(key.digest)
-        if entry is None:
-            try:
-                async with asyncio.timeout(self._store_timeout):
-                    entry = await self._store.get(key)
-            except (StoreError, TimeoutError) as error:
-                return miss(key=key, reason=MissReason.STORE_UNAVAILABLE, reasons=(failure("store", error),))
+        try:
+            entry = await self._entry(key)
+        except (StoreError, TimeoutError) as error:
+            return miss(key=key, reason=MissReason.STORE_UNAVAILABLE, reasons=(failure("store", error),))
         if entry is None:
             return miss(key=key, reason=MissReason.ABSENT, reasons=("this very question is not stored",))
         now = self._clock()
         if freshness(entry, now) == "dead":
             return miss(key=key, reason=MissReason.EXPIRED, reasons=("this very question's answer has expired",))
         return _hit(key, Candidate(entry=entry, similarity=1.0), "exact", now, ("the very same question",))
+
+    async def again(self, key: Key) -> Hit | None:
+        """The very same question's answer, where somebody has stored one meanwhile.
+
+        Raises ``StoreError`` or ``TimeoutError``.
+        """
+        entry = await self._entry(key)
+        now = self._clock()
+        if entry is None or freshness(entry, now) == "dead":
+            return None
+        candidate = Candidate(entry=entry, similarity=1.0)
+        return _hit(key, candidate, "exact", now, ("the very same question, answered meanwhile",))
+
+    async def _entry(self, key: Key) -> Entry | None:
+        entry = self._unwritten.get(key.digest)
+        if entry is None:
+            async with asyncio.timeout(self._store_timeout):
+                entry = await self._store.get(key)
+        return entry
 
     def _model_for(self, text: str) -> str:
         if self._embedder is None:

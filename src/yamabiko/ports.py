@@ -1,9 +1,13 @@
-"""The three ports: what the path asks of a store, an embedder and a verifier. Nothing to inherit from."""
+"""The ports: what the path asks of a store, an embedder and a verifier. Nothing to inherit from.
+
+A store that several processes share may be their ``SharedState`` too; the path finds out by looking.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from yamabiko.types import (
     Candidate,
@@ -42,8 +46,11 @@ class Store(Protocol):
         Vectors may be left out here and in ``search``; ``entries`` has them.
         """
 
-    async def put(self, entry: Entry, /, *, now: float) -> None:
+    async def put(self, entry: Entry, /, *, now: float, fence: int | None = None) -> None:
         """Store an answer and its questions; durable when this returns. May evict others.
+
+        ``fence`` says what the answer can have known (see ``SharedState``); only a store that has those methods is ever
+        given one. Raises ``Outdated`` where answers were purged since.
 
         An entry with the same id keeps its other questions and gets the new reply and life. A question that belonged
         to another entry moves to this one; an entry left without questions is gone. A question stored again without a
@@ -99,6 +106,114 @@ class Store(Protocol):
 
         Afterwards every other method raises ``StoreUnavailable``; ``touch`` does nothing.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A lease on a name, held by ``holder`` until its time is up. The later claim of two has the higher ``fence``.
+
+    Without a holder it is nobody's: the name is open for a while, and whoever asks goes on at once.
+    """
+
+    name: str
+    holder: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A small value and its version, which rises with each change."""
+
+    data: bytes = field(repr=False)
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logged:
+    """An item of a log: where it stands, and the id under which it was appended."""
+
+    position: int
+    id: str
+    data: bytes = field(repr=False)
+
+
+@runtime_checkable
+class SharedState(Protocol):
+    """What processes that share a store tell each other through it: optional methods of a store.
+
+    ``yamabiko.testing.SharedStateContract`` lists what each store promises. Names and ids are texts of 1 to 256
+    characters; what is too long or too large raises ``InvalidRequest``. Every method raises ``StoreUnavailable``.
+
+    **Claims** are leases: at most one holder of a name at any time, and none for longer than was granted. ``now`` is
+    the caller's clock, as everywhere; a store that several machines share goes by its server's instead, since theirs
+    differ, and all that counts is how long a lease runs. A lease can be lost before its holder knows, by a pause or a
+    purge: what must never happen twice is guarded by the fence and not by the lease.
+
+    **Fences** are numbers from one counter of the store that only rises. A purge, other than one of what is dead
+    anyway, raises it as a barrier: it ends all claims, and ``Store.put`` refuses an answer with a fence from before. So
+    what somebody began to make from what was known before a purge never comes back after it. Fence 0 is before all
+    purges, for an answer of which nobody knows when it was begun.
+    """
+
+    @property
+    def spans_processes(self) -> bool:
+        """False where no other process can see this store: to claim anything would be in vain."""
+
+    async def claim(self, name: str, holder: str, /, *, seconds: float, now: float) -> Claim | None:
+        """The lease on ``name``, for ``seconds`` (> 0); None while another holder has it.
+
+        ``holder`` is a text that nobody else uses. Who holds the name already gets the claim that it has, unchanged: so
+        may ask again whoever heard no reply, or let go with ``release`` of what it may have got (with any fence).
+        """
+
+    async def renew(self, claim: Claim, /, *, seconds: float, now: float) -> bool:
+        """Hold it for ``seconds`` from now on; False where the lease is over, and nothing has changed."""
+
+    async def release(self, claim: Claim, /, *, now: float, open_seconds: float = 0.0) -> bool:
+        """Let go; False where the lease is over, and nothing has changed.
+
+        With ``open_seconds`` the name stays open for so long: nobody has to wait for anybody.
+        """
+
+    async def fence(self) -> int:
+        """A fence for what begins now, without a claim."""
+
+    async def load_state(self, name: str, /) -> Stored | None:
+        """The value of this name; None where there is none."""
+
+    async def save_state(self, name: str, data: bytes, /, *, expected: int | None) -> int | None:
+        """Replace the value (up to ``MAX_STATE_BYTES``) if its version is still ``expected``; None: if there is none.
+
+        The new version, or None where somebody else was faster: load again, and decide again.
+        """
+
+    async def append_log(self, name: str, items: Mapping[str, bytes], /) -> int:
+        """Add items (up to ``MAX_STATE_BYTES`` each) under their ids, in this order, all or none; how many were new.
+
+        An id that stands in the log is not added again, so that a retry counts once.
+        """
+
+    async def read_log(self, name: str, /, *, after: int, limit: int) -> Sequence[Logged]:
+        """At most ``limit`` (>= 1) items behind position ``after`` (0: from the beginning), in the order of the log.
+
+        Positions rise, with gaps, and are never used again: who has read up to one misses nothing that comes later.
+        """
+
+    async def trim_log(self, name: str, /, *, up_to: int) -> None:
+        """Forget the items up to this position and their ids. Leave there what somebody may still try to append."""
+
+    async def quarantine(self, entry_id: str, digest: bytes, /, *, until: float, now: float) -> None:
+        """Note until when (``inf``: for ever; a past time: no more) an entry is no answer to the question of a digest.
+
+        Holds no text. Goes when the entry is deleted or purged.
+        """
+
+    async def quarantined(self, digest: bytes, /, *, now: float) -> frozenset[str]:
+        """The ids of the entries that are no answer to the question with this digest. One small read."""
+
+
+MAX_STATE_BYTES = 1024 * 1024
+"""How large a value of ``SharedState`` or an item of its logs may be."""
 
 
 class Embedder(Protocol):

@@ -73,6 +73,20 @@ class StoreSettings:
     write_timeout_seconds: float = field(
         default=60.0, metadata=_about("after that a write is given up", "seconds", 0.001, 3600)
     )
+    claim_seconds: float = field(
+        default=10.0,
+        metadata=_about(
+            "of processes that share the store, one generates an answer for all; should it die, another takes over "
+            "after so long; 0: each generates for itself",
+            "seconds",
+            0,
+            3600,
+        ),
+    )
+    claim_wait_seconds: float = field(
+        default=30.0,
+        metadata=_about("how long an answer that another process is making is waited for", "seconds", 0, 3600),
+    )
     accelerator: Literal["numpy", "faiss"] = field(
         default="numpy", metadata=_about("what scans large scopes; faiss needs the extra of that name")
     )
@@ -114,7 +128,9 @@ class Settings:
     """
 
     url: str = field(  # without repr, as every setting that may hold a secret: explain() masks those
-        default="sqlite:///yamabiko.db", repr=False, metadata=_about("the store: sqlite:///FILE or memory://")
+        default="sqlite:///yamabiko.db",
+        repr=False,
+        metadata=_about("the store: sqlite:///FILE, memorydb://HOST, valkey://HOST, redis://HOST or memory://"),
     )
     prices_path: str = field(default="", metadata=_about("your own price file; empty: the one in the package"))
     policy: Policy = field(default_factory=Policy)

@@ -21,7 +21,8 @@ class Event:
 
     ``outcome`` is hit or miss for look-ups, raised where no answer came (the model failed, or the caller left); for
     writes it is stored, refused (the reply is not worth keeping) or failed (the store is not well). ``key`` is the
-    first 16 hexadecimal digits of the key. ``shared`` says that the call waited for another caller's generation.
+    first 16 hexadecimal digits of the key. ``shared`` says that the call waited for another caller's generation, in
+    this process or another one.
     ``seconds`` is the whole call, ``embed_seconds`` and ``search_seconds`` what two of its steps took. ``saved_*`` are
     what the answer had cost when it was made, less what this call took; ``spent_usd`` is what this call's generation
     cost. ``why`` says in a sentence why a reply was not stored.
@@ -59,6 +60,7 @@ class Watch:
 def of_call(call: Call, outcome: Hit | Miss, watch: Watch, reply: Reply | None, *, shared: bool) -> Event:
     """What a look-up, an answer or a stream came to."""
     hit = outcome if isinstance(outcome, Hit) else None
+    shared = shared or (hit is not None and hit.shared)
     seconds = time.perf_counter() - watch.started
     told = reply if reply is not None else Reply(text="")
     saved = hit is not None or shared

@@ -267,7 +267,8 @@ class Hit:
     """The cache answers.
 
     ``similarity`` is 1.0 for an exact hit. ``question`` is the stored question that matched. ``stale`` says that the
-    answer is past its expiry but within the policy's stale window.
+    answer is past its expiry but within the policy's stale window. ``shared``: another process made the answer while
+    this one waited for it.
     """
 
     key: Key
@@ -277,6 +278,7 @@ class Hit:
     reasons: tuple[str, ...]
     age_seconds: float
     stale: bool = False
+    shared: bool = False
 
     @property
     def reply(self) -> Reply:
@@ -295,7 +297,7 @@ class Miss:
 
     ``key`` is None where the request has no place in the cache (bypass, scope); such a miss is never remembered.
     ``nearest`` are near misses, best first. ``purges`` is how many purges its cache had seen: an answer made from what
-    was known before a purge is not stored after it.
+    was known before a purge is not stored after it. ``fence`` says the same of the purges of all who share the store.
     """
 
     request: Request
@@ -306,6 +308,7 @@ class Miss:
     vector: Vector | None = field(default=None, repr=False, compare=False)
     nearest: tuple[Candidate, ...] = field(default=(), repr=False)
     purges: int = field(default=0, repr=False, compare=False)
+    fence: int | None = field(default=None, repr=False, compare=False)
 
     @property
     def similarity(self) -> float | None:

@@ -36,15 +36,16 @@ def export_command(console: Console, file: str, force: bool) -> None:
 
     Needs no embedder: vectors are written as they are stored.
     """
+    from yamabiko.build import open_sync_cache
     from yamabiko.cli.archive import FORMAT, VERSION, Header
     from yamabiko.cli.archive_file import write_archive
-    from yamabiko.cli.opening import existing, identity_of, open_without_embedding
+    from yamabiko.cli.opening import existing
     from yamabiko.cli.shown import entries
 
     if file == "-" and console.as_json:
         raise click.UsageError("with - the export itself goes to standard output: leave out --json")
-    embedder = identity_of(existing(console))
-    with open_without_embedding(console) as cache:
+    settings, embedder = existing(console)
+    with open_sync_cache(settings=settings, embedder=embedder) as cache:
         counts = cache.stats()
         header = Header(
             format=FORMAT,
@@ -100,12 +101,10 @@ def import_command(console: Console, /, *, file: str, dry_run: bool, partial: bo
 
 async def _import(settings: Settings, archive: Archive, *, re_embed: bool, dry_run: bool) -> tuple[int, int]:
     """Store what the archive holds; how many entries were new, and how many replaced others."""
-    from yamabiko.build import open_cache
-    from yamabiko.cli.opening import sqlite_path
+    from yamabiko.build import open_cache, recorded_embedder
 
-    embedder = _embedder(settings, archive, re_embed=re_embed)
-    path = sqlite_path(settings.url)
-    if dry_run and path is not None and not path.exists():
+    embedder = await _embedder(settings, archive, re_embed=re_embed)
+    if dry_run and await recorded_embedder(settings) is None:
         new = 0
         async for batch in _batches(archive, embedder, re_embed=re_embed):
             new += len(batch)
@@ -123,12 +122,11 @@ async def _store(
 
     new = replaced = 0
     async for entries in batches:
-        for entry in entries:
-            there = await cache.store.get(Key(scope=entry.scope, digest=bytes.fromhex(entry.id)))
-            if there is not None and there.id == entry.id:
-                replaced += 1
-            else:
-                new += 1
+        keys = [Key(scope=entry.scope, digest=bytes.fromhex(entry.id)) for entry in entries]
+        there = await asyncio.gather(*map(cache.store.get, keys))
+        known = sum(found is not None and found.id == entry.id for found, entry in zip(there, entries, strict=True))
+        replaced += known
+        new += len(entries) - known
         if not dry_run:
             await asyncio.gather(*(cache.store.put(entry, now=time.time()) for entry in entries))
         step(len(entries))
@@ -144,22 +142,18 @@ async def _batches(archive: Archive, embedder: Embedder, *, re_embed: bool) -> A
         yield await embedded([rescoped(entry, embedder) for entry in batch], embedder) if re_embed else batch
 
 
-def _embedder(settings: Settings, archive: Archive, *, re_embed: bool) -> Embedder:
+async def _embedder(settings: Settings, archive: Archive, *, re_embed: bool) -> Embedder:
     """What the cache is opened with: the embedder itself where texts are embedded, else its name.
 
     Raises ``ConfigurationError`` where the export was made with another one.
     """
-    from yamabiko.build import make_embedder
-    from yamabiko.cli.opening import identity_of
+    from yamabiko.cli.opening import embedder_to_embed_with, named_embedder
     from yamabiko.errors import ConfigurationError
 
     header = archive.header
     if re_embed:
-        embedder = make_embedder(settings.embedder)
-        if embedder is None:
-            raise ConfigurationError('--re-embed needs an embedder, and embedder.kind is "none"')
-        return embedder
-    identity = identity_of(settings)
+        return embedder_to_embed_with(settings, "--re-embed")
+    identity = await named_embedder(settings)
     if (identity.id, identity.dim) != (header.embedder, header.dim):
         raise ConfigurationError(
             f"the export holds vectors of {header.embedder!r} with dim {header.dim}, this cache those of"

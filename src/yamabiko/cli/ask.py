@@ -12,6 +12,7 @@ from yamabiko.cli.options import question_of, scope_options, upstream_options
 from yamabiko.cli.terminal import NO, UNAVAILABLE, Console, pass_console
 
 if TYPE_CHECKING:
+    from yamabiko.settings import Settings
     from yamabiko.types import Hit, Miss, Request
 
 
@@ -38,6 +39,7 @@ def ask(
     The answer goes to standard output, how it came about to standard error. Without --upstream a question that the
     cache can't answer ends with exit code 1. QUESTION may be - to read it from standard input.
     """
+    from yamabiko.cli.opening import existing
     from yamabiko.types import Request
 
     if upstream is not None and not model:
@@ -45,16 +47,17 @@ def ask(
     request = Request(
         question_of(question), model=model or "", tenant=tenant, user=user, system=system, knowledge=knowledge
     )
-    asyncio.run(_ask(console, request, upstream, api_key_env))
+    settings = existing(console)[0] if upstream is None else console.settings()
+    asyncio.run(_ask(console, settings, request, upstream, api_key_env))
 
 
-async def _ask(console: Console, request: Request, upstream: str | None, api_key_env: str | None) -> None:
+async def _ask(
+    console: Console, settings: Settings, request: Request, upstream: str | None, api_key_env: str | None
+) -> None:
     from yamabiko.build import open_cache
-    from yamabiko.cli.opening import existing
     from yamabiko.cli.shown import outcome_document, outcome_lines
     from yamabiko.types import Hit
 
-    settings = existing(console) if upstream is None else console.settings()
     async with open_cache(settings=settings) as cache:
         outcome = await cache.lookup(request)
         document = outcome_document(outcome)
@@ -131,7 +134,8 @@ def _looked_up(console: Console, request: Request) -> Hit | Miss:
     from yamabiko.build import open_sync_cache
     from yamabiko.cli.opening import existing
 
-    with open_sync_cache(settings=existing(console)) as cache:
+    settings, _ = existing(console)
+    with open_sync_cache(settings=settings) as cache:
         return cache.lookup(request)
 
 

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
-from pathlib import Path
-from typing import NoReturn
-from urllib.parse import unquote, urlsplit
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import NoReturn, TypeVar
 
-from yamabiko.build import NO_DIM, make_embedder, open_sync_cache
+from yamabiko.build import (
+    Location,
+    MemoryLocation,
+    ServerLocation,
+    identity_of,
+    locate,
+    make_embedder,
+    open_sync_cache,
+)
 from yamabiko.cli.terminal import Console
 from yamabiko.errors import ConfigurationError, EmbeddingError
-from yamabiko.lookup import NO_EMBEDDER
+from yamabiko.ports import Embedder, Store
 from yamabiko.settings import Settings
 from yamabiko.sync import SyncCache
 from yamabiko.types import Vector
 
+S = TypeVar("S", bound=Store)
+
 
 class RecordedEmbedder:
-    """Stands for the embedder that a file was made with, in commands that embed nothing.
+    """Stands for the embedder that a cache was made with, in commands that embed nothing.
 
-    So that a file can be looked after, and exported, where that embedder is not at hand.
+    So that a cache can be looked after, and exported, where that embedder is not at hand.
     """
 
     def __init__(self, name: str, dim: int) -> None:
@@ -30,12 +38,12 @@ class RecordedEmbedder:
 
     @property
     def id(self) -> str:
-        """As the file says."""
+        """As the cache says."""
         return self._name
 
     @property
     def dim(self) -> int:
-        """As the file says."""
+        """As the cache says."""
         return self._dim
 
     def model_for(self, _: str, /) -> str:
@@ -50,50 +58,57 @@ class RecordedEmbedder:
         """Nothing to let go of."""
 
     def _refuse(self) -> NoReturn:
-        raise EmbeddingError(f"this command does not embed; {self._name} is only named in the file")
+        raise EmbeddingError(f"this command does not embed; {self._name} is only named in the cache")
 
 
-def sqlite_path(url: str) -> Path | None:
-    """The file of a ``sqlite://`` URL; None for other stores."""
-    parts = urlsplit(url)
-    return Path(unquote(parts.netloc + parts.path).removeprefix("/")) if parts.scheme == "sqlite" else None
+def existing(console: Console) -> tuple[Settings, RecordedEmbedder]:
+    """Settings and embedder of a cache that is there, for a command that reads: it makes no new one by mistake.
 
-
-def existing(console: Console) -> Settings:
-    """The settings, for a command that reads: it makes no new file by mistake. Raises ``ConfigurationError``."""
+    Raises ``ConfigurationError`` where there is none, and ``StoreError`` where it can't be read.
+    """
     settings = console.settings()
-    path = sqlite_path(settings.url)
-    if path is not None and not path.exists():
-        raise ConfigurationError(f"there is no cache at {path}: name it with --url sqlite:///FILE or with YAMABIKO_URL")
-    return settings
+    location = locate(settings)
+    found = asyncio.run(location.recorded())
+    if found is not None:
+        return settings, RecordedEmbedder(*found)
+    if isinstance(location, MemoryLocation):
+        return settings, asyncio.run(named_embedder(settings))
+    raise ConfigurationError(f"there is no cache {location}: {_name_it(location)}")
 
 
-def recorded(settings: Settings) -> RecordedEmbedder | None:
-    """The embedder that the file names; None where there is no file, or where it names none: opening will say why."""
-    path = sqlite_path(settings.url)
-    if path is None or not path.exists():
-        return None
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
-        return RecordedEmbedder(meta["embedder"], int(meta["dim"]))
-    except (sqlite3.Error, KeyError, ValueError):
-        return None
+def _name_it(location: Location) -> str:
+    if isinstance(location, ServerLocation):
+        return "name another one with ?name= in --url or YAMABIKO_URL, or fill this one with warm, import or migrate"
+    return "name it with --url sqlite:///FILE or with YAMABIKO_URL"
 
 
-def identity_of(settings: Settings) -> RecordedEmbedder:
+async def named_embedder(settings: Settings) -> RecordedEmbedder:
     """Name and dimension of the embedder that the cache was, or would be, made with.
 
-    Raises ``ConfigurationError``, and ``MissingExtra`` where a new cache's embedder is not installed.
+    Raises ``StoreError``, and ``MissingExtra`` where a new cache's embedder is not installed.
     """
-    found = recorded(settings)
-    if found is not None:
-        return found
-    embedder = make_embedder(settings.embedder)
-    return RecordedEmbedder(NO_EMBEDDER, NO_DIM) if embedder is None else RecordedEmbedder(embedder.id, embedder.dim)
+    found = await locate(settings).recorded()
+    return RecordedEmbedder(*(found or identity_of(make_embedder(settings.embedder))))
 
 
 def open_without_embedding(console: Console) -> SyncCache:
     """The cache, for a command that neither asks nor stores by meaning. Raises ``YamabikoError`` when used."""
-    settings = existing(console)
-    return open_sync_cache(settings=settings, embedder=identity_of(settings))
+    settings, embedder = existing(console)
+    return open_sync_cache(settings=settings, embedder=embedder)
+
+
+@asynccontextmanager
+async def closing(store: S) -> AsyncIterator[S]:
+    """An open store, closed at the end whatever happens."""
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def embedder_to_embed_with(settings: Settings, purpose: str) -> Embedder:
+    """The embedder of the settings. Raises ``ConfigurationError`` where that is none, ``MissingExtra``."""
+    embedder = make_embedder(settings.embedder)
+    if embedder is None:
+        raise ConfigurationError(f'{purpose} needs an embedder, and embedder.kind is "none"')
+    return embedder

@@ -7,6 +7,8 @@ import click
 from yamabiko.cli.archive_commands import export_command, import_command
 from yamabiko.cli.ask import ask, get
 from yamabiko.cli.demo import demo, demo_half
+from yamabiko.cli.migrate import migrate
+from yamabiko.cli.reindex import reindex
 from yamabiko.cli.shell import completion, settings
 from yamabiko.cli.terminal import Console, Program
 from yamabiko.cli.upkeep import check, purge, stats
@@ -15,7 +17,9 @@ from yamabiko.version import __version__
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--url", metavar="URL", help="The cache: sqlite:///FILE. Overrides every other setting of it.")
+@click.option(
+    "--url", metavar="URL", help="The cache: sqlite:///FILE, memorydb://HOST. Overrides every other setting of it."
+)
 @click.option(
     "--settings",
     "settings_path",
@@ -35,6 +39,20 @@ def main(context: click.Context, url: str | None, settings_path: str | None, as_
     context.obj = Console(url=url, settings_path=settings_path, as_json=as_json)
 
 
-for command in (demo, ask, get, stats, purge, check, export_command, import_command, warm, settings, completion):
+for command in (
+    demo,
+    ask,
+    get,
+    stats,
+    purge,
+    check,
+    export_command,
+    import_command,
+    migrate,
+    reindex,
+    warm,
+    settings,
+    completion,
+):
     main.add_command(command)
 main.add_command(demo_half)

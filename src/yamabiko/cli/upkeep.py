@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 @pass_console
 def stats(console: Console) -> None:
     """Counts and sizes of the cache, and the embedder that it was made with."""
-    from yamabiko.cli.opening import existing, identity_of, open_without_embedding
+    from yamabiko.build import open_sync_cache
+    from yamabiko.cli.opening import existing
     from yamabiko.cli.shown import table
 
-    embedder = identity_of(existing(console))
-    with open_without_embedding(console) as cache:
+    settings, embedder = existing(console)
+    with open_sync_cache(settings=settings, embedder=embedder) as cache:
         figures = asdict(cache.stats()) | {"embedder": embedder.id, "dim": embedder.dim}
     console.tell(figures, table(figures.items()))
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from yamabiko.errors import InvalidRequest, StoreMismatch
+from yamabiko.ports import MAX_STATE_BYTES
 from yamabiko.types import MAX_QUESTIONS, Entry, Question, Vector
+
+MAX_NAME = 256
+MAX_LEASE_SECONDS = 3600.0
+DIGEST_BYTES = 32
 
 NORM_TOLERANCE = 0.01
 """How far from 1 the L2 norm of a vector may be: rounding to float16 or bfloat16 stays below, a vector that was never
@@ -56,6 +62,58 @@ def check_text(text: str, what: str) -> None:
         raise InvalidRequest(
             f"{what} holds half a surrogate pair: it was cut inside a character or decoded wrongly"
         ) from None  # the original error's message would show the text
+
+
+def check_name(name: str, what: str) -> None:
+    """Raises ``InvalidRequest`` unless it is a text of 1 to 256 characters that can be encoded."""
+    if not 1 <= len(name) <= MAX_NAME:
+        raise InvalidRequest(f"{what} must have 1 to {MAX_NAME} characters, not {len(name)}")
+    check_text(name, what)
+
+
+def check_lease(name: str, holder: str, seconds: float) -> None:
+    """Raises ``InvalidRequest`` for what no lease can have."""
+    check_name(name, "the name of a claim")
+    check_name(holder, "the holder of a claim")
+    check_seconds(seconds)
+
+
+def check_seconds(seconds: float) -> None:
+    """Raises ``InvalidRequest`` unless a lease can run so long."""
+    if not 0.001 <= seconds <= MAX_LEASE_SECONDS:
+        raise InvalidRequest(f"a claim is for 0.001 to {MAX_LEASE_SECONDS} seconds, not {seconds}")
+
+
+def check_state(name: str, data: bytes) -> None:
+    """Raises ``InvalidRequest`` for a name or a value that is too long."""
+    check_name(name, "the name of a value")
+    check_size(data)
+
+
+def check_items(name: str, items: Mapping[str, bytes]) -> None:
+    """Raises ``InvalidRequest`` for a name, an id or an item that is too long."""
+    check_name(name, "the name of a log")
+    for item_id, data in items.items():
+        check_name(item_id, "the id of an item")
+        check_size(data)
+
+
+def check_size(data: bytes) -> None:
+    """Raises ``InvalidRequest`` for what is no small value."""
+    if len(data) > MAX_STATE_BYTES:
+        raise InvalidRequest(f"a shared value has at most {MAX_STATE_BYTES} bytes, not {len(data)}: split it")
+
+
+def check_pair(entry_id: str, digest: bytes) -> None:
+    """Raises ``InvalidRequest`` unless these can name an entry and a question."""
+    check_name(entry_id, "the id of an entry")
+    check_digest(digest)
+
+
+def check_digest(digest: bytes) -> None:
+    """Raises ``InvalidRequest`` unless it has 32 bytes."""
+    if len(digest) != DIGEST_BYTES:
+        raise InvalidRequest(f"the digest of a question has {DIGEST_BYTES} bytes, not {len(digest)}")
 
 
 def rounded(vector: Vector) -> Vector:

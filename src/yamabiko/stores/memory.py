@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from yamabiko.errors import StoreUnavailable
+from yamabiko.errors import Outdated
 from yamabiko.stores import eviction, intake
+from yamabiko.stores.memory_shared import MemoryShared
 from yamabiko.types import (
     MAX_QUESTIONS,
     Candidate,
@@ -52,14 +53,15 @@ def _kept(question: Question) -> Question:
     return question if question.vector is None else replace(question, vector=intake.rounded(question.vector))
 
 
-class MemoryStore:
-    """Entries in this process's memory; implements ``Store``.
+class MemoryStore(MemoryShared):
+    """Entries in this process's memory; implements ``Store`` and ``SharedState``.
 
     ``embedder`` names what makes the vectors, ``dim`` is their number of components. ``max_bytes`` bounds
     ``StoreStats.payload_bytes`` (see ``yamabiko.stores.eviction``); None means no bound.
     """
 
     def __init__(self, *, embedder: str, dim: int, max_bytes: int | None = None) -> None:
+        super().__init__()
         self.embedder = embedder
         self.dim = dim
         self.max_bytes = max_bytes
@@ -69,7 +71,6 @@ class MemoryStore:
         self._payload_bytes = 0
         self._evicted = 0
         self._clock = 0.0
-        self._closed = False
 
     async def get(self, key: Key, /) -> Entry | None:
         """See ``Store.get``."""
@@ -79,10 +80,12 @@ class MemoryStore:
             return None
         return self._rows[owner].asked(key.digest)
 
-    async def put(self, entry: Entry, /, *, now: float) -> None:
+    async def put(self, entry: Entry, /, *, now: float, fence: int | None = None) -> None:
         """See ``Store.put``."""
         self._check_open()
         intake.check_entry(entry, self.dim)
+        if self._is_outdated(fence):
+            raise Outdated
         row = self._rows.get(entry.id)
         if row is None or row.entry.scope.digest != entry.scope.digest:
             self._remove(entry.id)
@@ -137,12 +140,15 @@ class MemoryStore:
     async def delete(self, entry_id: str, /) -> bool:
         """See ``Store.delete``."""
         self._check_open()
+        self._pardon([entry_id])
         return self._remove(entry_id)
 
     async def purge(self, selector: Selector, /) -> int:
         """See ``Store.purge``."""
         self._check_open()
+        self._raise_barrier(selector)
         doomed = [row.entry.id for row in self._selected(selector)]
+        self._pardon(doomed)
         return sum(map(self._remove, doomed))
 
     async def entries(self, selector: Selector, /) -> AsyncIterator[Entry]:
@@ -175,10 +181,6 @@ class MemoryStore:
         self._closed = True
         for kept in (self._rows, self._owners, self._scans):
             kept.clear()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StoreUnavailable("this store is closed: open a new one")
 
     def _give(self, row: _Row, question: Question) -> None:
         """Make the question one of this row's, and of no other's."""

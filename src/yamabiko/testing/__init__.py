@@ -8,15 +8,18 @@ from yamabiko.testing.builders import (
     tilted,
     unit_vector,
 )
+from yamabiko.testing.contract_shared import DurableSharedStateContract, SharedStateContract
 from yamabiko.testing.fakes import FakeClock, FakeEmbedder, ScriptedModel
 from yamabiko.testing.store_contract import BudgetContract, DurableContract, StoreContract
 
 __all__ = [
     "BudgetContract",
     "DurableContract",
+    "DurableSharedStateContract",
     "FakeClock",
     "FakeEmbedder",
     "ScriptedModel",
+    "SharedStateContract",
     "StoreContract",
     "make_entry",
     "make_key",

@@ -5,60 +5,20 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
-from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 
 from yamabiko.stores import codec, eviction
+from yamabiko.stores.sqlite import shared
+from yamabiko.stores.sqlite.ledger import Ledger
 from yamabiko.types import MAX_QUESTIONS, Entry, Question, Scope, Selector
 
 FLOAT16 = np.dtype("<f2")
 """How a component of a vector lies in the file."""
 
-TOMBS = 65_536
-"""So many deletions are remembered at least; an index in memory that lags further behind is built anew."""
-
-
 PURGED = 1000
 """Entries that a purge removes in one transaction: who else wants to write then waits for a tenth of a second."""
-
-
-@dataclass(slots=True)
-class Ledger:
-    """The counters, read at the beginning of a transaction and written at its end."""
-
-    entries: int
-    questions: int
-    vectors: int
-    payload_bytes: int
-    evicted: int
-    clock: float
-    last_entry: int
-    last_question: int
-    pruned: int
-    forgot: bool = False
-
-    @classmethod
-    def read(cls, db: sqlite3.Connection) -> Ledger:
-        """From the file."""
-        return cls(*db.execute(_LEDGER).fetchone())
-
-    def write(self, db: sqlite3.Connection) -> None:
-        """Into the file; prunes old tombs first."""
-        if self.forgot:
-            last = db.execute("SELECT max(seq) FROM tomb").fetchone()[0] or 0
-            if last - self.pruned > 2 * TOMBS:
-                self.pruned = last - TOMBS
-                db.execute("DELETE FROM tomb WHERE seq <= ?", (self.pruned,))
-        db.execute(_SETTLE, _COUNTERS(self))
-
-
-_NAMES = tuple(field.name for field in fields(Ledger))[:-1]  # all but forgot
-_COUNTERS = attrgetter(*_NAMES)
-_LEDGER = f"SELECT {', '.join(_NAMES)} FROM total"  # noqa: S608 - the names above
-_SETTLE = f"UPDATE total SET {', '.join(f'{name}=?' for name in _NAMES)}"  # noqa: S608 - the same
 
 
 class NewQuestion(NamedTuple):
@@ -94,9 +54,10 @@ class NewEntry(NamedTuple):
     reply: bytes
     asked: NewQuestion | None
     aliases: tuple[NewQuestion, ...]
+    fence: int | None
 
     @classmethod
-    def of(cls, entry: Entry) -> NewEntry:
+    def of(cls, entry: Entry, fence: int | None = None) -> NewEntry:
         """Converted on the caller's thread, so that the writer only writes."""
         key = bytes.fromhex(entry.id)
         questions = {question.digest: NewQuestion.of(question) for question in entry.questions}
@@ -113,6 +74,7 @@ class NewEntry(NamedTuple):
             reply=codec.encode(entry.reply),
             asked=questions.pop(key, None),
             aliases=tuple(questions.values()),
+            fence=fence,
         )
 
     @property
@@ -136,8 +98,10 @@ _KNOWN = (
 )
 
 
-def put(db: sqlite3.Connection, ledger: Ledger, new: NewEntry, now: float, max_bytes: int | None) -> None:
-    """See ``Store.put``."""
+def put(db: sqlite3.Connection, ledger: Ledger, new: NewEntry, now: float, max_bytes: int | None) -> bool:
+    """See ``Store.put``; False for one that is outdated, since what raises here undoes its whole group."""
+    if new.fence is not None and new.fence < ledger.barrier:
+        return False
     ns, known, home, alias = db.execute(_KNOWN, (new.scope.digest, new.key, new.key)).fetchone()
     if ns is None:
         ns = _make_scope(db, new.scope)
@@ -159,6 +123,7 @@ def put(db: sqlite3.Connection, ledger: Ledger, new: NewEntry, now: float, max_b
         size = _weigh(db, ledger, place.entry)
     if max_bytes is not None and ledger.payload_bytes > max_bytes:
         _make_room(db, ledger, (place.entry, size), now, max_bytes)
+    return True
 
 
 def alias(db: sqlite3.Connection, ledger: Ledger, key: bytes, question: NewQuestion, max_bytes: int | None) -> bool:
@@ -190,7 +155,10 @@ def touch(db: sqlite3.Connection, ledger: Ledger, touched: Iterable[tuple[bytes,
 def delete(db: sqlite3.Connection, ledger: Ledger, key: bytes) -> bool:
     """See ``Store.delete``."""
     found = db.execute("SELECT id FROM entry WHERE key=?", (key,)).fetchone()
-    return found is not None and forget(db, ledger, found) == 1
+    if found is None:
+        return False
+    shared.pardon(db, found)
+    return forget(db, ledger, found) == 1
 
 
 def purge(db: sqlite3.Connection, ledger: Ledger, selector: Selector, last: int | None) -> tuple[int, int | None]:
@@ -198,11 +166,14 @@ def purge(db: sqlite3.Connection, ledger: Ledger, selector: Selector, last: int 
 
     ``last`` is None in the first step. What is put after it has begun stays, or a purge might never end.
     """
-    last = ledger.last_entry if last is None else last
+    if last is None:
+        last = ledger.last_entry
+        shared.raise_barrier(ledger, selector)
     conditions, values = _conditions(selector)
     # The plus keeps SQLite from walking through all ids where a condition has an index.
     query = f"SELECT e.id FROM entry e WHERE {conditions} AND +e.id <= ? LIMIT ?"  # noqa: S608 - the texts below
     found = [row[0] for row in db.execute(query, (*values, last, PURGED))]
+    shared.pardon(db, found)
     return forget(db, ledger, found), last if len(found) == PURGED else None
 
 

@@ -51,6 +51,9 @@ _NONE_OF: tuple[tuple[str, str], ...] = (
         ),
     ),
     ("deletions of vectors that are there", "tomb t WHERE EXISTS (SELECT 1 FROM vec WHERE id=t.id)"),
+    ("claims beyond the last fence given out", "lease, total WHERE lease.fence > total.fence"),
+    ("barriers beyond the last fence given out", "total WHERE barrier > fence"),
+    ("quarantined questions whose digest has not 32 bytes", "quarantine WHERE length(digest)<>32"),
     ("deletions older than the point up to which they were pruned", "tomb, total WHERE tomb.seq <= total.pruned"),
 )
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from yamabiko.errors import StoreUnavailable
-from yamabiko.stores.sqlite.changes import Ledger
+from yamabiko.stores.sqlite.ledger import Ledger
 from yamabiko.stores.sqlite.schema import translate
 
 T = TypeVar("T")

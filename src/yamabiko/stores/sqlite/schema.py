@@ -8,12 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from yamabiko.errors import ConfigurationError, StoreError, StoreMismatch, StoreUnavailable
 from yamabiko.stores import eviction
 
-VERSION = 1
+VERSION = 2
 """Of the tables below. A file of a higher version is refused, one of a lower version is brought up to date."""
 
 APPLICATION_ID = 0x59414D41
@@ -31,6 +32,25 @@ put writes are the same few pages again, which then move once instead of four ti
 
 Durability: TypeAlias = Literal["normal", "full"]
 Access: TypeAlias = Literal["rwc", "rw", "ro", "immutable"]
+
+SHARED_TABLES: Sequence[str] = (
+    # Beside the counters, because each put must look at the barrier and each claim counts: no read and no page more.
+    "ALTER TABLE total ADD COLUMN fence INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE total ADD COLUMN barrier INTEGER NOT NULL DEFAULT 0",
+    """CREATE TABLE lease(
+        name TEXT PRIMARY KEY, holder TEXT NOT NULL, fence INTEGER NOT NULL, until REAL NOT NULL) WITHOUT ROWID""",
+    "CREATE INDEX lease_until ON lease(until)",
+    "CREATE TABLE state(name TEXT PRIMARY KEY, version INTEGER NOT NULL, data BLOB NOT NULL)",
+    # One counter for the positions in all logs. It never gives one out again, or whoever reads on would miss an item.
+    """CREATE TABLE log(
+        position INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, id TEXT NOT NULL, data BLOB NOT NULL,
+        UNIQUE(name, id))""",
+    "CREATE INDEX log_name ON log(name, position)",
+    """CREATE TABLE quarantine(
+        digest BLOB NOT NULL, entry TEXT NOT NULL, until REAL NOT NULL, PRIMARY KEY(digest, entry)) WITHOUT ROWID""",
+    "CREATE INDEX quarantine_entry ON quarantine(entry)",
+)
+"""What processes tell each other through the file: see ``SharedState``."""
 
 TABLES: Sequence[str] = (
     "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -73,6 +93,7 @@ TABLES: Sequence[str] = (
     """CREATE TRIGGER vec_gone AFTER DELETE ON vec BEGIN
         INSERT INTO tomb(id, ns) VALUES (old.id, old.ns); END""",
     "INSERT INTO total VALUES (1, 0, 0, 0, 0, 0, 0.0, 0, 0, 0)",
+    *SHARED_TABLES,
 )
 
 BUDGET_INDEXES: Sequence[str] = (
@@ -81,7 +102,7 @@ BUDGET_INDEXES: Sequence[str] = (
 )
 """Made by the first store that opens the file with a byte budget; without one they would only cost."""
 
-STEPS: Mapping[int, Sequence[str]] = {}
+STEPS: Mapping[int, Sequence[str]] = MappingProxyType({1: SHARED_TABLES})
 """Statements that lead from a version to the next one. All that are needed run in one transaction."""
 
 
@@ -158,6 +179,30 @@ def open_file(layout: Layout, steps: Mapping[int, Sequence[str]] = STEPS, versio
     except sqlite3.Error as error:
         raise translate(error, layout.path) from error
     return access
+
+
+def recorded(path: Path) -> tuple[str, int] | None:
+    """Embedder and dimension that a file was made for; None where there is none, or nothing in it.
+
+    Raises ``ConfigurationError``, ``StoreMismatch``, ``StoreUnavailable`` or ``StoreError``.
+    """
+    check_path(path)
+    if not path.exists():
+        return None
+    layout = Layout(path=path, embedder="", dim=0)
+    try:
+        connection = reader(layout, _access(layout))
+        try:
+            if _version(connection, layout, VERSION) is None:
+                return None
+            meta = _meta(connection, path)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
+    if not meta["dim"].isdecimal():
+        raise StoreError(f"{path} is damaged (its own description can't be read): {_REMEDY}")
+    return meta["embedder"], int(meta["dim"])
 
 
 def _access(layout: Layout) -> Access:

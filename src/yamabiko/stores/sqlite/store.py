@@ -6,17 +6,29 @@ import asyncio
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from yamabiko.errors import ConfigurationError, StoreUnavailable
+from yamabiko.errors import ConfigurationError, Outdated, StoreUnavailable
+from yamabiko.ports import Claim, Logged, Stored
 from yamabiko.stores import intake
-from yamabiko.stores.sqlite import changes, check, rows
+from yamabiko.stores.sqlite import changes, check, rows, shared
 from yamabiko.stores.sqlite.indexes import Accelerator, Indexes, NotLoadedError, Search, search
 from yamabiko.stores.sqlite.lanes import Inline, Lane, Writer
-from yamabiko.stores.sqlite.schema import BUDGET_INDEXES, Access, Durability, Layout, connect, open_file, reader
+from yamabiko.stores.sqlite.schema import (
+    BUDGET_INDEXES,
+    Access,
+    Durability,
+    Layout,
+    connect,
+    open_file,
+    reader,
+    recorded,
+)
 from yamabiko.types import Candidate, Entry, Key, Question, Scope, Selector, StoreStats, Vector
+
+T = TypeVar("T")
 
 INDEX_BYTES: Final = 4 * 1024**3
 """Default for ``index_bytes``: about five million vectors of 384 components."""
@@ -55,13 +67,13 @@ class _Running:
         for lane in (self.exact, self.scan, self.load, self.writer):
             await lane.stop()
 
-    def read_inline(self, key: Key) -> tuple[Entry | None] | None:
-        """What ``rows.get`` finds, in a tuple; None where the lane must look. Raises ``StoreError``."""
+    def read_inline(self, work: Callable[..., T], *arguments: Any) -> tuple[T] | None:
+        """What a quick read finds, in a tuple; None where the lane must look. Raises ``StoreError``."""
         if self.inline.empty:
             if self._access is None:  # opening may take long: a lane does it
                 return None
             self.inline.adopt(reader(self._layout, self._access))
-        return self.inline.run(rows.get, key)
+        return self.inline.run(work, *arguments)
 
     def _opened(self) -> Access:
         """The first thread that needs the file makes it or checks that it fits; when that fails, the next one does."""
@@ -100,7 +112,9 @@ class _Running:
 
 
 class SqliteStore:
-    """Entries in one SQLite file, shared by any number of processes on one machine; implements ``Store``.
+    """Entries in one SQLite file, shared by any number of processes on one machine.
+
+    Implements ``Store`` and ``SharedState``.
 
     ``embedder`` and ``dim`` name what makes the vectors; the file is bound to them. ``durability``: "normal" survives
     the death of the process at any moment, and may lose the last commits when the power fails; "full" survives that
@@ -173,18 +187,27 @@ class SqliteStore:
             raise
         return store
 
+    @staticmethod
+    def recorded(path: str | os.PathLike[str]) -> tuple[str, int] | None:
+        """Embedder and dimension that the file was made for; None where there is none, or nothing in it. Makes none.
+
+        Waits for the disk. Raises ``StoreError`` or ``StoreMismatch`` where the file is damaged or not ours.
+        """
+        return recorded(Path(path))
+
     async def get(self, key: Key, /) -> Entry | None:
         """See ``Store.get``."""
         running = self._current()
-        found = running.read_inline(key)
+        found = running.read_inline(rows.get, key)
         return found[0] if found is not None else await running.exact.run(rows.get, key)
 
-    async def put(self, entry: Entry, /, *, now: float) -> None:
+    async def put(self, entry: Entry, /, *, now: float, fence: int | None = None) -> None:
         """See ``Store.put``."""
         intake.check_entry(entry, self.dim)
         running = self._current()
         self._flush(running)
-        await running.writer.run(changes.put, changes.NewEntry.of(entry), now, self._max_bytes)
+        if not await running.writer.run(changes.put, changes.NewEntry.of(entry, fence), now, self._max_bytes):
+            raise Outdated
 
     async def search(
         self, scope: Scope, vector: Vector, /, *, limit: int, min_similarity: float, now: float
@@ -253,6 +276,72 @@ class SqliteStore:
         """See ``Store.check``. Reads the whole file: a second per some hundred thousand entries."""
         running = self._current()
         return await running.load.run(check.faults, self.dim)
+
+    @property
+    def spans_processes(self) -> bool:
+        """See ``SharedState.spans_processes``."""
+        return True
+
+    async def claim(self, name: str, holder: str, /, *, seconds: float, now: float) -> Claim | None:
+        """See ``SharedState.claim``. Writes only where the name is free."""
+        intake.check_lease(name, holder, seconds)
+        wanted = shared.Wanted(name, holder, now)
+        known = await self._read(shared.peek, wanted)
+        return known[0] if known is not None else await self._write(shared.claim, wanted, seconds)
+
+    async def renew(self, claim: Claim, /, *, seconds: float, now: float) -> bool:
+        """See ``SharedState.renew``."""
+        intake.check_seconds(seconds)
+        return await self._write(shared.renew, claim, seconds, now)
+
+    async def release(self, claim: Claim, /, *, now: float, open_seconds: float = 0.0) -> bool:
+        """See ``SharedState.release``."""
+        return await self._write(shared.release, claim, now, open_seconds)
+
+    async def fence(self) -> int:
+        """See ``SharedState.fence``."""
+        return await self._read(shared.fence)
+
+    async def load_state(self, name: str, /) -> Stored | None:
+        """See ``SharedState.load_state``."""
+        return await self._read(shared.load_state, name)
+
+    async def save_state(self, name: str, data: bytes, /, *, expected: int | None) -> int | None:
+        """See ``SharedState.save_state``."""
+        intake.check_state(name, data)
+        return await self._write(shared.save_state, name, data, expected)
+
+    async def append_log(self, name: str, items: Mapping[str, bytes], /) -> int:
+        """See ``SharedState.append_log``."""
+        intake.check_items(name, items)
+        return await self._write(shared.append_log, name, tuple(items.items()))
+
+    async def read_log(self, name: str, /, *, after: int, limit: int) -> Sequence[Logged]:
+        """See ``SharedState.read_log``."""
+        return await self._current().load.run(shared.read_log, name, after, limit)
+
+    async def trim_log(self, name: str, /, *, up_to: int) -> None:
+        """See ``SharedState.trim_log``."""
+        await self._write(shared.trim_log, name, up_to)
+
+    async def quarantine(self, entry_id: str, digest: bytes, /, *, until: float, now: float) -> None:
+        """See ``SharedState.quarantine``."""
+        intake.check_pair(entry_id, digest)
+        await self._write(shared.quarantine, entry_id, digest, until, now)
+
+    async def quarantined(self, digest: bytes, /, *, now: float) -> frozenset[str]:
+        """See ``SharedState.quarantined``."""
+        intake.check_digest(digest)
+        return await self._read(shared.quarantined, digest, now)
+
+    async def _read(self, work: Callable[..., T], *arguments: Any) -> T:
+        """A quick read, in this thread where it can be."""
+        running = self._current()
+        found = running.read_inline(work, *arguments)
+        return found[0] if found is not None else await running.exact.run(work, *arguments)
+
+    async def _write(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await self._current().writer.run(work, *arguments)
 
     async def close(self) -> None:
         """See ``Store.close``."""

@@ -1,0 +1,1 @@
+"""What only exists on AWS."""

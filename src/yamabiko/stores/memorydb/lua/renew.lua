@@ -1,0 +1,7 @@
+#!lua flags=allow-oom
+-- Prolong a lease. 1: done, 0: it is over. KEYS: lease, barrier. ARGV: holder, milliseconds.
+local fence, holder = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (.+)$')
+if holder ~= ARGV[1] or tonumber(fence) <= tonumber(redis.call('GET', KEYS[2]) or 0) then
+  return 0
+end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])

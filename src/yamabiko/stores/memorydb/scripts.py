@@ -1,0 +1,30 @@
+"""The Lua scripts: every change is one of them, and so is every read by key."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+from yamabiko.stores.memorydb.connection import Script
+
+_REMOVING = frozenset({"remove", "sweep", "drop", "unlist", "retire"})
+
+
+@cache
+def alone(name: str) -> Script:
+    """A script that stands alone."""
+    return Script.of(_text(name))
+
+
+@cache
+def writing(name: str) -> Script:
+    """A script that changes entries, with what all of them share before it.
+
+    A full server refuses it as a whole, before it has changed anything; those that remove go on even then.
+    """
+    flags = " flags=allow-oom" if name in _REMOVING else ""
+    return Script.of(f"#!lua{flags}\n" + _text("common") + _text(name))
+
+
+def _text(name: str) -> str:
+    return files("yamabiko.stores.memorydb").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")

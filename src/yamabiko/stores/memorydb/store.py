@@ -1,0 +1,305 @@
+"""The store that many processes share: MemoryDB, and with the same code Valkey, ElastiCache and Redis with search."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from yamabiko.errors import Outdated
+from yamabiko.stores import eviction, intake
+from yamabiko.stores.memorydb import dialect, record, reindex
+from yamabiko.stores.memorydb.address import Address
+from yamabiko.stores.memorydb.check import Check
+from yamabiko.stores.memorydb.connection import Connection, Credentials
+from yamabiko.stores.memorydb.failures import IndexUnavailable
+from yamabiko.stores.memorydb.health import Health, health
+from yamabiko.stores.memorydb.layout import Layout
+from yamabiko.stores.memorydb.listing import Listing, tokens
+from yamabiko.stores.memorydb.opening import prepare, recorded
+from yamabiko.stores.memorydb.scripts import alone, writing
+from yamabiko.stores.memorydb.shared import SharedKeys
+from yamabiko.stores.memorydb.upkeep import Upkeep
+from yamabiko.types import (
+    MAX_QUESTIONS,
+    Candidate,
+    Entry,
+    Key,
+    Question,
+    Scope,
+    Selector,
+    StoreStats,
+    Vector,
+)
+
+GRACE_SECONDS = 3600.0
+"""How long the server keeps what is dead: a look-up can say that it has expired, and clocks may differ."""
+LONGEST_SECONDS = 10 * 365 * 86400.0
+"""What lives for ever has this expiry on the server: without any, ``volatile-*`` policies could never evict it."""
+FEWEST_ROWS = 16
+"""Rows that a search asks the index for at least: an entry may have several questions near the one that was asked."""
+MOST_ROWS = 10_000
+"""Rows that a search asks for at most, the limit of valkey-search 1.2."""
+NORM_SLACK = 2 * intake.NORM_TOLERANCE
+"""How far a plain product may be from the engine's cosine, the norms being only nearly 1."""
+
+
+class MemoryDBStore(SharedKeys):
+    """Entries on a server that speaks Redis' protocol and has vector search; implements ``Store`` and ``SharedState``.
+
+    ``open`` makes one. Use it from one event loop only. What the server evicts or expires ends in a clean miss.
+    """
+
+    def __init__(self, connection: Connection, layout: Layout) -> None:
+        super().__init__(connection, layout)
+        self._listing = Listing(connection, layout)
+        self._upkeep = Upkeep(connection, layout, self._listing)
+
+    @classmethod
+    async def open(
+        cls,
+        address: Address,
+        *,
+        embedder: str,
+        dim: int,
+        timeout_seconds: float = 5.0,
+        credentials: Credentials | None = None,
+        beside: bool = False,
+    ) -> MemoryDBStore:
+        """Connect, check what the server can do, and make the index if there is none.
+
+        ``beside`` opens the cache for another embedder than it was made for, to give its entries second vectors
+        (``add_embedding``). Raises ``ConfigurationError``, ``StoreMismatch`` or ``StoreUnavailable``.
+        """
+        layout = Layout(name=address.name, embedder=embedder, dim=dim)
+        connection = await _connect(address, credentials, timeout_seconds)
+        try:
+            await prepare(connection, layout, embedder=embedder, dim=dim, beside=beside)
+        except BaseException:
+            await connection.close()
+            raise
+        store = cls(connection, layout)
+        store._upkeep.start()
+        return store
+
+    @property
+    def connection(self) -> Connection:
+        """To the server."""
+        return self._connection
+
+    @property
+    def layout(self) -> Layout:
+        """The names on the server."""
+        return self._layout
+
+    # One entry, by key and by meaning.
+
+    async def get(self, key: Key, /) -> Entry | None:
+        """See ``Store.get``. One round trip, to the primary: what was acknowledged is found."""
+        self._check_open()
+        digest = key.hex
+        layout = self._layout
+        (row,) = await self._connection.run(
+            alone("read"), (layout.questions + digest,), (layout.anchors, layout.scope_field)
+        )
+        entry = self._read(row, digest)
+        return entry if entry is not None and entry.scope.content == key.scope.content else None
+
+    async def search(
+        self, scope: Scope, vector: Vector, /, *, limit: int, min_similarity: float, now: float
+    ) -> Sequence[Candidate]:
+        """See ``Store.search``. Two round trips: the index, and one read of what is near enough."""
+        self._check_open()
+        intake.check_vector(vector, self._layout.dim)
+        if not self._layout.indexed:
+            return ()
+        wanted, query = scope.digest.hex(), record.encode_vector(vector)
+        asked_norm = record.norm(vector)
+        k = max(FEWEST_ROWS, 2 * limit)
+        while True:
+            try:
+                reply = await self._connection.search(*dialect.knn(self._layout, wanted, query, k, now))
+            except IndexUnavailable as error:
+                self._upkeep.index_failed(error)
+                raise
+            rows = dialect.rows(reply)
+            near = [(key, 1.0 - distance) for key, distance in rows if 1.0 - distance >= min_similarity - NORM_SLACK]
+            found = await self._candidates(near, scope, asked_norm, min_similarity=min_similarity, now=now)
+            if len(found) >= limit or len(near) < k or k >= MOST_ROWS:
+                return tuple(found[:limit])
+            k = min(4 * k, MOST_ROWS)  # several questions of few entries crowd the others out
+
+    async def _candidates(
+        self, near: Sequence[tuple[bytes, float]], scope: Scope, asked_norm: float, *, min_similarity: float, now: float
+    ) -> list[Candidate]:
+        if not near:
+            return []
+        layout, wanted = self._layout, scope.digest.hex().encode()
+        keys = [key.decode("ascii") for key, _ in near]
+        read = await self._connection.run(alone("read"), keys, (layout.anchors, layout.scope_field))
+        best: dict[str, Candidate] = {}
+        for key, (_, cosine), row in zip(keys, near, read, strict=True):
+            if row is None or row[3] != wanted:
+                continue
+            text = record.decode_text(row[2])
+            entry = self._read(row, key[-64:], scope)
+            if entry is None or text is None or entry.stale_until <= now:
+                continue
+            # The product with the vector as it is kept, as all stores compute it.
+            similarity = max(-1.0, min(1.0, cosine * text[0] * asked_norm))
+            known = best.get(entry.id)
+            if similarity >= min_similarity and (known is None or similarity > known.similarity):
+                best[entry.id] = Candidate(entry=entry, similarity=similarity)
+        return sorted(best.values(), key=lambda candidate: -candidate.similarity)
+
+    def _read(self, row: Any, digest: str, scope: Scope | None = None) -> Entry | None:
+        """The entry of a row of ``read``; None where it is not the row that was asked for, or can't be read."""
+        if row is None or row[0] != digest.encode():
+            return None
+        question = record.decode_question(row[0], row[2])
+        return None if question is None else record.decode_answer(row[1], (question,), scope)
+
+    # Changes: each is one script, atomic on the server.
+
+    async def put(self, entry: Entry, /, *, now: float, fence: int | None = None) -> None:
+        """See ``Store.put``. One round trip; the expiry is set in the same step."""
+        self._check_open()
+        layout = self._layout
+        intake.check_entry(entry, layout.dim)
+        lives = min(max(0.0, entry.stale_until - now) + GRACE_SECONDS, LONGEST_SECONDS)
+        arguments: list[bytes | str | int | float] = [
+            entry.id,
+            "" if fence is None else fence,
+            entry.scope.content.hex() + entry.scope.digest.hex(),
+            record.encode_answer(entry),
+            repr(record.until(entry.stale_until)),
+            int(lives * 1000),
+            repr(record.until(entry.created)),
+            eviction.entry_bytes(entry),
+            tokens(entry),
+            layout.life_field,
+            layout.scope_field,
+            layout.vector_field,
+            MAX_QUESTIONS,
+        ]
+        for question in entry.questions:
+            arguments += self._question(question)
+        stored = await self._write("put", [layout.barrier], arguments)
+        if not stored:
+            raise Outdated
+
+    async def alias(self, entry_id: str, question: Question, /) -> bool:
+        """See ``Store.alias``."""
+        self._check_open()
+        layout = self._layout
+        intake.check_question(question, layout.dim)
+        fields = (layout.life_field, layout.scope_field, layout.vector_field)
+        return bool(await self._write("alias", [], [entry_id, *fields, MAX_QUESTIONS, *self._question(question)]))
+
+    def _question(self, question: Question) -> list[bytes | str | int | float]:
+        kept = record.kept(question)
+        return [
+            question.digest.hex(),
+            record.encode_text(kept),
+            eviction.question_bytes(kept),
+            record.encode_vector(kept.vector),
+        ]
+
+    async def _write(self, name: str, keys: Sequence[str], arguments: Sequence[bytes | str | int | float]) -> Any:
+        layout = self._layout
+        return await self._connection.run(
+            writing(name),
+            (layout.all, layout.life, layout.scopes, layout.counters, *keys),
+            (layout.questions, layout.anchors, layout.sides, *arguments),
+        )
+
+    def touch(self, entry_id: str, /) -> None:
+        """See ``Store.touch``: counted here, written every second or so. The server's LRU needs none of it."""
+        if not self._closed:
+            self._upkeep.touch(entry_id)
+
+    async def delete(self, entry_id: str, /) -> bool:
+        """See ``Store.delete``."""
+        self._check_open()
+        return await self._listing.remove(Selector(id=entry_id)) > 0
+
+    async def purge(self, selector: Selector, /) -> int:
+        """See ``Store.purge``: in steps that follow the side sets, with as much work as there is to remove.
+
+        Where the server may have evicted side sets (``allkeys-*``, after evictions), all keys are looked at first.
+        """
+        self._check_open()
+        if selector != Selector(dead_at=selector.dead_at) or selector.dead_at is None:
+            layout = self._layout
+            await self._connection.run(alone("barrier"), (layout.fence, layout.barrier), ())
+        await self._upkeep.complete()
+        return await self._listing.remove(selector)
+
+    async def entries(self, selector: Selector, /) -> AsyncIterator[Entry]:
+        """See ``Store.entries``."""
+        self._check_open()
+        await self._upkeep.complete()
+        async for entry in self._listing.entries(selector):
+            yield entry
+
+    # Another embedder for the same entries: see ``reindex``.
+
+    @classmethod
+    async def recorded(
+        cls, address: Address, *, credentials: Credentials | None = None, timeout_seconds: float = 5.0
+    ) -> tuple[str, int] | None:
+        """Embedder and dimension that the cache there was made for; None where there is none."""
+        connection = await _connect(address, credentials, timeout_seconds)
+        try:
+            return await recorded(connection, Layout(name=address.name, embedder="", dim=0))
+        finally:
+            await connection.close()
+
+    async def add_embedding(self, entry: Entry) -> bool:
+        """Give an entry of ``entries`` vectors and scope in this store's index; False where it has changed since."""
+        self._check_open()
+        return await reindex.add_embedding(self._listing, self._layout, entry)
+
+    async def adopt(self) -> None:
+        """Declare that the cache is this store's embedder's."""
+        self._check_open()
+        await reindex.adopt(self._connection, self._layout)
+
+    async def retire(self, *, embedder: str, dim: int) -> None:
+        """Drop another embedder's index and vectors. Raises ``ConfigurationError`` for this store's own."""
+        self._check_open()
+        await reindex.retire(self._connection, self._listing, self._layout, embedder=embedder, dim=dim)
+
+    async def left_behind(self) -> tuple[str, int] | None:
+        """The embedder and dimension that the cache was adopted from and that nobody has retired yet."""
+        self._check_open()
+        return await reindex.left_behind(self._connection, self._layout)
+
+    # The whole.
+
+    async def stats(self) -> StoreStats:
+        """See ``Store.stats``. Counters on the server; what it has expired or evicted is counted until it is swept."""
+        self._check_open()
+        return await self._listing.stats()
+
+    async def health(self) -> Health:
+        """The server's memory and evictions, the index, and what this process's connection went through."""
+        self._check_open()
+        return await health(self._connection, self._layout)
+
+    async def check(self) -> Sequence[str]:
+        """See ``Store.check``. Sweeps first, then looks at every key of this cache."""
+        self._check_open()
+        return await Check(self._connection, self._layout, self._listing, self._upkeep).faults()
+
+    async def close(self) -> None:
+        """See ``Store.close``."""
+        if not self._closed:
+            self._closed = True
+            await self._upkeep.stop()
+            await self._connection.close()
+
+
+async def _connect(address: Address, credentials: Credentials | None, timeout_seconds: float) -> Connection:
+    if credentials is not None:
+        await credentials.current()  # the first ones may take longer to find than a server may to answer
+    return await Connection.open(address, credentials=credentials, timeout_seconds=timeout_seconds)
