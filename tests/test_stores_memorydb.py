@@ -21,7 +21,7 @@ _numbers = itertools.count()
 
 def fresh_name():
     """A cache that nobody else has on the session's engines."""
-    return f"test-{next(_numbers)}"
+    return f"promise-{next(_numbers)}"
 
 
 class Promises(DurableContract):
@@ -71,6 +71,21 @@ class TestMemoryDB(Promises):
     profile = "memorydb"
 
 
+class TestRedisearch(DurableContract):
+    """The engine as it is, which is asked by range for what is near."""
+
+    @pytest.fixture(autouse=True)
+    def _served(self, engine):
+        self.port = engine.port
+
+    async def open(self, tmp_path, name="cache", embedder="fake", dim=None, **_):
+        known = tmp_path / f"{name}.name"
+        if not known.exists():
+            known.write_text(fresh_name())
+        address = Address.parse(f"redis://127.0.0.1:{self.port}?name={known.read_text()}")
+        return await MemoryDBStore.open(address, embedder=embedder, dim=dim or self.dim)
+
+
 class TestValkeySearch10(Promises):
     profile = "valkey-search-1.0"
 
@@ -86,7 +101,7 @@ class MemoryDBMachine(StoreMachine):
     def open_store(self):
         if not hasattr(self, "name"):
             self.name = fresh_name()
-        return self.runner.run(open_behind(self.guard, self.name))
+        return self.runner.run(open_behind(self.guard, self.name, options="&search=range"))
 
     def teardown(self):
         if hasattr(self, "store"):

@@ -39,6 +39,7 @@ OPTIONS: Final = (
     "profile",
     "region",
     "replica_search",
+    "search",
     "tls",
 )
 """What the query of a URL may say about the server; anything else in it is a setting of the store."""
@@ -58,8 +59,9 @@ _MEMORYDB: Final = re.compile(
 class Address:
     """Everything that a URL says. Made by ``parse``.
 
-    ``cluster`` and ``profile`` are None where the server is to be asked. ``name`` is the cache's, ``cluster_name`` and
-    ``region`` are what IAM signs for. ``connections`` is how many a lane may have (1 to 256).
+    ``cluster`` and ``profile`` are None where the server is to be asked, ``search`` where the profile decides. ``name``
+    is the cache's, ``cluster_name`` and ``region`` are what IAM signs for. ``connections`` is how many a lane may have
+    (1 to 256).
     """
 
     scheme: str
@@ -77,6 +79,7 @@ class Address:
     region: str = ""
     cluster_name: str = ""
     replica_search: bool = False
+    search: Literal["knn", "range"] | None = None
     connections: int = 8
     connect_timeout_seconds: float = 2.0
 
@@ -118,6 +121,7 @@ class Address:
             region=region,
             cluster_name=cluster_name,
             replica_search=bool(_switch(given, "replica_search", False)),
+            search=_search(given),
             connections=int(_number(given, "connections", 8, 1, 256)),
             connect_timeout_seconds=_number(given, "connect_timeout", 2.0, 0.01, 60),
         )
@@ -208,6 +212,15 @@ def _database(parts: SplitResult, given: Mapping[str, str]) -> int:
             "the path of the store's URL is the number of a database, as in /0; use name= for a cache"
         )
     return int(_number({"db": path} if path else given, "db", 0, 0, 65535))
+
+
+def _search(given: Mapping[str, str]) -> Literal["knn", "range"] | None:
+    match given.get("search"):
+        case None:
+            return None
+        case "knn" | "range" as way:
+            return way
+    return _refuse("search", "knn or range")
 
 
 def _profile(given: Mapping[str, str]) -> Profile | None:

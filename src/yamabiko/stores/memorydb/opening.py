@@ -68,6 +68,8 @@ async def prepare(connection: Connection, layout: Layout, *, embedder: str, dim:
         profile = await _profile(connection)
         if not layout.indexed:
             return profile
+        if connection.address.search == "range" and profile.startswith("valkey-search"):
+            raise ConfigurationError(f"{profile} knows no search by range: take search=range out of the URL")
         if dim > MAX_DIM[profile]:
             raise ConfigurationError(
                 f"vectors of {dim} components are too large for {profile}, which takes {MAX_DIM[profile]}: "

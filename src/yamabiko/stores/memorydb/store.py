@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 from yamabiko.errors import Outdated
@@ -10,7 +11,7 @@ from yamabiko.stores import eviction, intake
 from yamabiko.stores.memorydb import dialect, record, reindex
 from yamabiko.stores.memorydb.address import Address
 from yamabiko.stores.memorydb.check import Check
-from yamabiko.stores.memorydb.connection import Connection, Credentials
+from yamabiko.stores.memorydb.connection import Argument, Connection, Credentials
 from yamabiko.stores.memorydb.failures import IndexUnavailable
 from yamabiko.stores.memorydb.health import Health, health
 from yamabiko.stores.memorydb.layout import Layout
@@ -35,8 +36,13 @@ GRACE_SECONDS = 3600.0
 """How long the server keeps what is dead: a look-up can say that it has expired, and clocks may differ."""
 LONGEST_SECONDS = 10 * 365 * 86400.0
 """What lives for ever has this expiry on the server: without any, ``volatile-*`` policies could never evict it."""
-FEWEST_ROWS = 16
-"""Rows that a search asks the index for at least: an entry may have several questions near the one that was asked."""
+SPARE_ROWS = 3
+"""Rows that a search asks the index for beyond its limit: an entry may have several questions near the one that was
+asked. With few rows RediSearch walks its graph, with more it compares all of a scope."""
+NEAR = 0.8
+"""From this similarity on a search by range is worth its while: farther out it finds too many."""
+MOST_IN_RANGE = 1000
+"""Rows that a search by range may give; where there are more, the nearest are asked for instead."""
 MOST_ROWS = 10_000
 """Rows that a search asks for at most, the limit of valkey-search 1.2."""
 NORM_SLACK = 2 * intake.NORM_TOLERANCE
@@ -49,8 +55,9 @@ class MemoryDBStore(SharedKeys):
     ``open`` makes one. Use it from one event loop only. What the server evicts or expires ends in a clean miss.
     """
 
-    def __init__(self, connection: Connection, layout: Layout) -> None:
+    def __init__(self, connection: Connection, layout: Layout, *, by_range: bool = False) -> None:
         super().__init__(connection, layout)
+        self._by_range = by_range
         self._listing = Listing(connection, layout)
         self._upkeep = Upkeep(connection, layout, self._listing)
 
@@ -73,11 +80,12 @@ class MemoryDBStore(SharedKeys):
         layout = Layout(name=address.name, embedder=embedder, dim=dim)
         connection = await _connect(address, credentials, timeout_seconds)
         try:
-            await prepare(connection, layout, embedder=embedder, dim=dim, beside=beside)
+            profile = await prepare(connection, layout, embedder=embedder, dim=dim, beside=beside)
         except BaseException:
             await connection.close()
             raise
-        store = cls(connection, layout)
+        by_range = dialect.BY_RANGE[profile] if address.search is None else address.search == "range"
+        store = cls(connection, layout, by_range=by_range)
         store._upkeep.start()
         return store
 
@@ -112,25 +120,34 @@ class MemoryDBStore(SharedKeys):
         intake.check_vector(vector, self._layout.dim)
         if not self._layout.indexed:
             return ()
-        wanted, query = scope.digest.hex(), record.encode_vector(vector)
-        asked_norm = record.norm(vector)
-        k = max(FEWEST_ROWS, 2 * limit)
+        find = partial(
+            self._candidates, scope=scope, asked_norm=record.norm(vector), min_similarity=min_similarity, now=now
+        )
+        wanted, query, floor = scope.digest.hex(), record.encode_vector(vector), min_similarity - NORM_SLACK
+        if self._by_range and floor >= NEAR - NORM_SLACK:
+            rows = await self._rows(dialect.within(self._layout, wanted, query, 1.0 - floor, MOST_IN_RANGE))
+            if len(rows) < MOST_IN_RANGE:
+                return tuple(await find([(key, 1.0 - distance) for key, distance in rows]))[:limit]
+        k, alive = limit + SPARE_ROWS, None
         while True:
-            try:
-                reply = await self._connection.search(*dialect.knn(self._layout, wanted, query, k, now))
-            except IndexUnavailable as error:
-                self._upkeep.index_failed(error)
-                raise
-            rows = dialect.rows(reply)
-            near = [(key, 1.0 - distance) for key, distance in rows if 1.0 - distance >= min_similarity - NORM_SLACK]
-            found = await self._candidates(near, scope, asked_norm, min_similarity=min_similarity, now=now)
+            rows = await self._rows(dialect.knn(self._layout, wanted, query, k, alive))
+            near = [(key, 1.0 - distance) for key, distance in rows if 1.0 - distance >= floor]
+            found = await find(near)
             if len(found) >= limit or len(near) < k or k >= MOST_ROWS:
                 return tuple(found[:limit])
-            k = min(4 * k, MOST_ROWS)  # several questions of few entries crowd the others out
+            k, alive = min(4 * k, MOST_ROWS), now  # the dead, or questions of few entries, crowd the others out
+
+    async def _rows(self, command: Sequence[Argument]) -> list[tuple[bytes, float]]:
+        try:
+            return dialect.rows(await self._connection.search(*command))
+        except IndexUnavailable as error:
+            self._upkeep.index_failed(error)
+            raise
 
     async def _candidates(
-        self, near: Sequence[tuple[bytes, float]], scope: Scope, asked_norm: float, *, min_similarity: float, now: float
+        self, near: Sequence[tuple[bytes, float]], *, scope: Scope, asked_norm: float, min_similarity: float, now: float
     ) -> list[Candidate]:
+        """The entries of these rows (key and cosine), each with its best question, most similar first."""
         if not near:
             return []
         layout, wanted = self._layout, scope.digest.hex().encode()
@@ -166,7 +183,7 @@ class MemoryDBStore(SharedKeys):
         layout = self._layout
         intake.check_entry(entry, layout.dim)
         lives = min(max(0.0, entry.stale_until - now) + GRACE_SECONDS, LONGEST_SECONDS)
-        arguments: list[bytes | str | int | float] = [
+        arguments: list[Argument] = [
             entry.id,
             "" if fence is None else fence,
             entry.scope.content.hex() + entry.scope.digest.hex(),
@@ -195,7 +212,7 @@ class MemoryDBStore(SharedKeys):
         fields = (layout.life_field, layout.scope_field, layout.vector_field)
         return bool(await self._write("alias", [], [entry_id, *fields, MAX_QUESTIONS, *self._question(question)]))
 
-    def _question(self, question: Question) -> list[bytes | str | int | float]:
+    def _question(self, question: Question) -> list[Argument]:
         kept = record.kept(question)
         return [
             question.digest.hex(),
@@ -204,7 +221,7 @@ class MemoryDBStore(SharedKeys):
             record.encode_vector(kept.vector),
         ]
 
-    async def _write(self, name: str, keys: Sequence[str], arguments: Sequence[bytes | str | int | float]) -> Any:
+    async def _write(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         layout = self._layout
         return await self._connection.run(
             writing(name),
