@@ -175,6 +175,21 @@ def test_a_cache_of_another_embedder_can_be_looked_after_but_not_asked(server):
     assert said(server, "export", "e.jsonl")["exported"] == 1
 
 
+def test_stats_tells_what_the_server_says(server):
+    with open_sync_cache(server, embedder="none") as cache:
+        cache.remember(cache.lookup(RESET), "Click on it.")
+        cache.lookup(RESET)
+    told = said(server, "stats", "--server")
+    assert (told["entries"], told["hits"], told["evicted_keys"]) == (1, 1, 0)
+    assert told["used_memory_bytes"] > 0
+    refused = CliRunner().invoke(main, ["--url", FILE, "stats", "--server"])
+    assert refused.exit_code == 2
+    with open_sync_cache(FILE, embedder="none") as cache:
+        cache.stats()
+    refused = CliRunner().invoke(main, ["--url", FILE, "stats", "--server"])
+    assert (refused.exit_code, "--server is for" in refused.stderr) == (2, True)
+
+
 def test_a_server_that_is_away_ends_with_3(engine, make_engine):
     gone = make_engine()
     url = f"valkey://127.0.0.1:{gone.port}"

@@ -1,5 +1,6 @@
 """What a store's URL may say, and that its secrets stay in it."""
 
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from yamabiko.errors import ConfigurationError
 from yamabiko.stores.memorydb.address import OPTIONS, Address
+from yamabiko.stores.memorydb.failures import access_string
 
 ENDPOINT = "clustercfg.semantic-cache.abc123.memorydb.ap-northeast-1.amazonaws.com"
 
@@ -155,3 +157,10 @@ def test_the_options_are_those_that_the_parser_knows():
         with pytest.raises(ConfigurationError) as raised:
             Address.parse(f"valkey://cache.example?{option}=%00&{option}=%00")
         assert "twice" in str(raised.value)
+
+
+def test_the_documentation_names_every_option_and_the_rights():
+    told = (Path(__file__).parents[1] / "docs" / "memorydb.md").read_text(encoding="utf-8")
+    for option in OPTIONS:
+        assert f"`{option}" in told, option
+    assert access_string("support") in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from dataclasses import asdict
@@ -12,12 +13,15 @@ import click
 from yamabiko.cli.terminal import NO, Console, pass_console
 
 if TYPE_CHECKING:
+    from yamabiko.ports import Embedder
+    from yamabiko.settings import Settings
     from yamabiko.sync import SyncCache
 
 
 @click.command()
+@click.option("--server", is_flag=True, help="Also what the server says: memory, evictions, the index.")
 @pass_console
-def stats(console: Console) -> None:
+def stats(console: Console, server: bool) -> None:
     """Counts and sizes of the cache, and the embedder that it was made with."""
     from yamabiko.build import open_sync_cache
     from yamabiko.cli.opening import existing
@@ -26,7 +30,22 @@ def stats(console: Console) -> None:
     settings, embedder = existing(console)
     with open_sync_cache(settings=settings, embedder=embedder) as cache:
         figures = asdict(cache.stats()) | {"embedder": embedder.id, "dim": embedder.dim}
+    if server:
+        figures |= asyncio.run(_server(settings, embedder))
     console.tell(figures, table(figures.items()))
+
+
+async def _server(settings: Settings, embedder: Embedder) -> dict[str, object]:
+    """What the cache's server says of itself. Raises ``ConfigurationError`` for a cache without one."""
+    from yamabiko.build import open_cache
+    from yamabiko.errors import ConfigurationError
+    from yamabiko.stores.memorydb import MemoryDBStore
+
+    async with open_cache(settings=settings, embedder=embedder) as cache:
+        if not isinstance(cache.store, MemoryDBStore):
+            raise ConfigurationError("this cache has no server: --server is for memorydb://, valkey:// and redis://")
+        health = await cache.store.health()
+    return {name: value for name, value in asdict(health).items() if name != "connection"}
 
 
 @click.command()

@@ -33,9 +33,9 @@ EF_CONSTRUCTION: Final = 100
 EF_RUNTIME: Final = 64
 """Of the index, instead of the engines' 10, which loses hits."""
 MAX_EF: Final = 4096
-EPSILON: Final = 0.5
-"""How much farther than the range the index looks for ways into it. With 0.2 some hits were lost, with 0.5 none
-(benchmarks/memorydb_load.py)."""
+EPSILON: Final = 0.3
+"""How much farther than the range the index looks for ways into it. With 0.2 some hits were lost, with 0.3 none,
+and more only costs (benchmarks/memorydb_load.py)."""
 BY_RANGE: Final[Mapping[Profile, bool]] = MappingProxyType(
     {"memorydb": False, "valkey-search-1.0": False, "valkey-search-1.2": False, "redisearch": True}
 )
@@ -124,6 +124,8 @@ _PATTERNS: Final[Sequence[tuple[str, Meaning]]] = (
     ("without any password configured", Meaning.CREDENTIALS),
 )
 
+_UNFINISHED: Final = ("in progress", "not ready", "not available", "unavailable", "being created", "being indexed")
+
 
 def meaning(error_text: str) -> Meaning:
     """What an error reply (with its code, where it has one) means."""
@@ -139,6 +141,8 @@ def meaning(error_text: str) -> Meaning:
             return meant
     if "index" in text and "not found" in text:
         return Meaning.GONE
+    if "index" in text and any(words in text for words in _UNFINISHED):
+        return Meaning.BACKFILLING
     if "index" in text and ("limit" in text or "maximum" in text):
         return Meaning.TOO_MANY
     return Meaning.OTHER

@@ -69,33 +69,36 @@ class Lane:
         except redis_errors.ResponseError:
             self._release(link)  # read to its end: in step
             raise
-        except BaseException:
-            await link.drop()
-            self._release(link)
+        except BaseException as error:
+            try:
+                await link.drop()
+            finally:
+                self._release(link)
+            if self._closed and isinstance(error, Exception):
+                raise closed() from None
             raise
         self._release(link)
         return reply
 
     async def hang_up(self) -> None:
         """End the links that nobody uses; those in use end when the lane has moved."""
-        for link in self._idle:
+        for link in tuple(self._idle):
             await link.drop()
 
     async def close(self) -> None:
         """End everything; who waits gets ``StoreUnavailable``."""
         self._closed = True
         while self._waiting:
-            _settle(self._waiting.popleft()[1], _closed())
+            _settle(self._waiting.popleft()[1], closed())
         pumps = list(self._pumps)
         for pump in pumps:
             pump.cancel()
         await asyncio.gather(*pumps, return_exceptions=True)
-        for link in self._links:
-            await link.end()
+        await asyncio.gather(*(link.end() for link in self._links))
 
     def _free(self) -> Link | None:
         if self._closed:
-            raise _closed()
+            raise closed()
         if self._idle:
             return self._idle.pop()
         if len(self._links) < self._width:
@@ -110,7 +113,7 @@ class Lane:
         if before and link.connected > before:
             self._figures.reconnections += 1
         if self._closed:
-            raise _closed()
+            raise closed()
 
     def _release(self, link: Link) -> None:
         """Hand a link to those who wait, or put it away."""
@@ -126,8 +129,13 @@ class Lane:
         try:
             while batch := self._batch():
                 await self._together(link, batch)
-        finally:
+        except asyncio.CancelledError:
             self._idle.append(link)
+            raise
+        except BaseException:
+            self._release(link)  # to another pump: those who wait must not wait for ever
+            raise
+        self._idle.append(link)
 
     def _batch(self) -> list[tuple[bytes, asyncio.Future[Any]]]:
         batch: list[tuple[bytes, asyncio.Future[Any]]] = []
@@ -140,7 +148,7 @@ class Lane:
     async def _together(self, link: Link, batch: list[tuple[bytes, asyncio.Future[Any]]]) -> None:
         """One pipeline: every reply is read, whether its caller is still there or not."""
         self._figures.pipelines += len(batch) > 1
-        failure: BaseException = _closed()
+        failure: BaseException = closed()
         try:
             async with asyncio.timeout(self._timeout):
                 await self._ready(link)
@@ -163,6 +171,11 @@ class Lane:
                 _settle(future, failure)
 
 
+def closed() -> StoreUnavailable:
+    """What everybody gets who comes after ``close``."""
+    return StoreUnavailable("this store is closed: open a new one")
+
+
 def _settle(future: asyncio.Future[Any], outcome: Any) -> None:
     if future.done():
         return
@@ -171,7 +184,3 @@ def _settle(future: asyncio.Future[Any], outcome: Any) -> None:
         future.exception()  # seen, even if its caller is going away at this very moment
     else:
         future.set_result(outcome)
-
-
-def _closed() -> StoreUnavailable:
-    return StoreUnavailable("this store is closed: open a new one")

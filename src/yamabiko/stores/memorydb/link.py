@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import secrets
-from collections.abc import Sequence
-from typing import Any, Protocol
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
 
 import redis.asyncio
 from redis.credentials import CredentialProvider
+from redis.exceptions import ConnectionError as LinkEnded
 from redis.exceptions import RedisError
 
 from yamabiko.errors import ConfigurationError
 from yamabiko.stores.memorydb.address import Address
 from yamabiko.stores.memorydb.dialect import Argument
 from yamabiko.stores.memorydb.topology import Node
+
+LEAST_CONNECT_SECONDS: Final = 0.25
+"""So long is each address of a name tried at least."""
 
 
 class Credentials(Protocol):
@@ -44,6 +50,69 @@ class _Provider(CredentialProvider):
         return await self._credentials.current()
 
 
+class _Plain(redis.asyncio.Connection):
+    """A connection that tries one address of a name after the other, and that knows its transport."""
+
+    transport: asyncio.WriteTransport | None = None
+    answered: dict[str, Any]
+    """The address of each name that was reached last; all connections of a dialer share it."""
+    _reached: socket.socket | None = None
+
+    async def _connect(self) -> None:
+        if not _is_address(self.host):
+            self._reached = await self._reach(self.socket_connect_timeout or 0.0)
+        # It makes the transport, whose the socket is then, before it awaits anything.
+        await super()._connect()  # type: ignore[no-untyped-call] # redis-py's own has no annotations
+        if self._writer is not None:
+            self.transport = self._writer.transport
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        arguments = dict(super()._connection_arguments())
+        if self._reached is not None:
+            arguments["sock"], self._reached = self._reached, None
+            host, _ = arguments.pop("host"), arguments.pop("port")
+            if "ssl" in arguments:
+                arguments["server_hostname"] = host
+        return arguments
+
+    async def _reach(self, seconds: float) -> socket.socket:
+        """A socket to the first address that takes one: a machine that is down must not hide the one that is up."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(seconds):
+            found = await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        found.sort(key=lambda one: one[4] != self.answered.get(self.host))
+        share = max(LEAST_CONNECT_SECONDS, seconds / max(1, len(found)))
+        failure: OSError = OSError(f"{self.host} has no address")
+        for family, kind, protocol, _, address in found:
+            reached = socket.socket(family, kind, protocol)
+            try:
+                reached.setblocking(False)
+                async with asyncio.timeout(share):
+                    await loop.sock_connect(reached, address)
+            except OSError as error:  # TimeoutError is one
+                failure = error
+                reached.close()
+            except BaseException:
+                reached.close()
+                raise
+            else:
+                self.answered[self.host] = address
+                return reached
+        raise failure
+
+
+class _Secure(_Plain, redis.asyncio.SSLConnection):
+    """The same with TLS."""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 class Dialer:
     """Makes connections to nodes, all with the same credentials and one TLS context.
 
@@ -63,6 +132,7 @@ class Dialer:
             self._options["credential_provider"] = _Provider(credentials)
         elif address.password:
             self._options |= {"username": address.user or None, "password": address.password}
+        self._answered: dict[str, Any] = {}
         self._tls: Any = None
         if address.tls:
             seed = redis.asyncio.SSLConnection(
@@ -74,23 +144,30 @@ class Dialer:
             except OSError as error:
                 raise ConfigurationError(f"the certificates in {address.ca} can't be read: {error}") from None
 
-    async def dial(self, node: Node, *, replica: bool) -> redis.asyncio.Connection:
+    async def dial(self, node: Node, *, replica: bool) -> _Plain:
         """A connection that is logged in; to a replica of a cluster, one that may read there."""
         if self._tls is None:
-            connection = redis.asyncio.Connection(host=node.host, port=node.port, **self._options)
+            connection = _Plain(host=node.host, port=node.port, **self._options)
         else:
-            secure = redis.asyncio.SSLConnection(host=node.host, port=node.port, **self._options)
+            connection = secure = _Secure(host=node.host, port=node.port, **self._options)
             secure.ssl_context = self._tls  # reading the authorities' certificates takes many milliseconds
-            connection = secure
+        connection.answered = self._answered
         try:
             await connection.connect_check_health(check_health=False, retry_socket_connect=False)
             if replica:
                 await connection.send_command("READONLY")
                 await connection.read_response()
         except BaseException:
-            await connection.disconnect(nowait=True)
+            await _cut(connection)
             raise
         return connection
+
+
+async def _cut(connection: _Plain) -> None:
+    """End it at once. What was not sent yet is not waited for: a server that hangs would never take it."""
+    if connection.transport is not None:
+        connection.transport.abort()
+    await connection.disconnect(nowait=True)
 
 
 class Link:
@@ -101,7 +178,7 @@ class Link:
     def __init__(self, dialer: Dialer) -> None:
         self._dialer = dialer
         self._loop = asyncio.get_running_loop()
-        self._connection: redis.asyncio.Connection | None = None
+        self._connection: _Plain | None = None
         self._node: Node | None = None
         self._replica = False
         self._expires: float | None = None
@@ -113,7 +190,7 @@ class Link:
         if connection is not None:
             fits = node == self._node and replica == self._replica
             young = self._expires is None or self._loop.time() < self._expires
-            if fits and young and connection.is_connected and not await connection.can_read():
+            if fits and young and _alive(connection) and not await connection.can_read():
                 return
             await self.drop()
         self._connection = await self._dialer.dial(node, replica=replica)
@@ -125,26 +202,38 @@ class Link:
 
     async def send(self, packed: bytes) -> None:
         """Send one command or several at once; each must then be read."""
-        assert self._connection is not None
-        await self._connection.send_packed_command(packed, check_health=False)
+        await self._current.send_packed_command(packed, check_health=False)
 
     async def read(self) -> Any:
         """The next reply. Raises what redis-py raises; after anything but a ``ResponseError`` the link has ended."""
-        assert self._connection is not None
-        return await self._connection.read_response()
+        return await self._current.read_response()
+
+    @property
+    def _current(self) -> _Plain:
+        if self._connection is None:
+            raise LinkEnded("the connection has ended")  # by ``end``, in the middle of an operation
+        return self._connection
 
     async def drop(self) -> None:
         """End the connection at once; never waits."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            await connection.disconnect(nowait=True)
+            await _cut(connection)
 
     async def end(self) -> None:
         """End the connection and wait until the socket is closed."""
         connection, self._connection = self._connection, None
-        if connection is not None:
+        if connection is None:
+            return
+        try:
             with contextlib.suppress(RedisError):
                 await connection.disconnect()
+        finally:
+            await _cut(connection)
+
+
+def _alive(connection: _Plain) -> bool:
+    return connection.is_connected and connection.transport is not None and not connection.transport.is_closing()
 
 
 def pack(command: Sequence[Argument]) -> bytes:

@@ -58,24 +58,17 @@ async def prepare(connection: Connection, layout: Layout, *, embedder: str, dim:
     """
     try:
         await _check_rights(connection, layout)
-        kept = await recorded(connection, layout, claim=not beside)
+        profile = await _profile(connection)
+        if layout.indexed:
+            await _check_search(connection, layout, profile)
+        kept = await recorded(connection, layout, claim=not beside)  # after all that may make somebody choose anew
         if kept is not None and kept != (embedder, dim) and not beside:
             raise StoreMismatch(
                 f"the cache {layout.name} is for the embedder {kept[0]!r} with dim {kept[1]}, not for the embedder "
                 f"{embedder!r} with dim {dim}: use that embedder, or another cache (name= in the URL), or embed its "
                 "entries anew"
             )
-        profile = await _profile(connection)
-        if not layout.indexed:
-            return profile
-        if connection.address.search == "range" and profile.startswith("valkey-search"):
-            raise ConfigurationError(f"{profile} knows no search by range: take search=range out of the URL")
-        if dim > MAX_DIM[profile]:
-            raise ConfigurationError(
-                f"vectors of {dim} components are too large for {profile}, which takes {MAX_DIM[profile]}: "
-                "use an embedder with fewer"
-            )
-        return await make_index(connection, layout, profile)
+        return await make_index(connection, layout, profile) if layout.indexed else profile
     except Denied as error:
         raise ConfigurationError(
             f"the user of this URL lacks a right ({error.said}): its access string must hold at least "
@@ -125,6 +118,18 @@ async def _check_rights(connection: Connection, layout: Layout) -> None:
             raise Denied(said, said)
         if meant is Meaning.UNKNOWN_COMMAND:
             raise Refused(said, meant)
+
+
+async def _check_search(connection: Connection, layout: Layout, profile: Profile) -> None:
+    """See that this embedder's vectors can be searched there; nothing is made yet."""
+    if connection.address.search == "range" and profile.startswith("valkey-search"):
+        raise ConfigurationError(f"{profile} knows no search by range: take search=range out of the URL")
+    if layout.dim > MAX_DIM[profile]:
+        raise ConfigurationError(
+            f"vectors of {layout.dim} components are too large for {profile}, which takes {MAX_DIM[profile]}: "
+            "use an embedder with fewer"
+        )
+    await _description(connection, layout)  # raises where there is no search
 
 
 async def _profile(connection: Connection) -> Profile:

@@ -19,7 +19,7 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The nodes that hold a slot: one for writing and exact reading, and its copies."""
+    """The nodes that hold a slot: one for writing and exact reading, and its copies, in an order of their own."""
 
     primary: Node
     replicas: tuple[Node, ...] = ()
@@ -36,16 +36,27 @@ def shard_of(slots_reply: object, slot: int, asked: Node, *, names: bool) -> Sha
             case [int() as first, int() as last, primary, *replicas] if first <= slot <= last:
                 head = _node(primary, asked, names)
                 copies = (_node(replica, asked, names) for replica in replicas)
-                return Shard(head, tuple(copy for copy in copies if copy is not None)) if head else None
+                return Shard(head, tuple(sorted(copy for copy in copies if copy is not None))) if head else None
     return None
+
+
+def nodes_of(slots_reply: object, asked: Node, *, names: bool) -> dict[Node, bytes]:
+    """Every node that the reply names, with its id; an id stays when a node's role changes. Empty: it has none."""
+    found: dict[Node, bytes] = {}
+    for row in slots_reply if isinstance(slots_reply, list) else ():
+        for part in row[2:] if isinstance(row, list) else ():
+            node = _node(part, asked, names)
+            if node is not None:
+                found[node] = part[2] if len(part) > 2 and isinstance(part[2], bytes) else b""
+    return found
 
 
 def _node(part: object, asked: Node, names: bool) -> Node | None:
     match part:
-        case [host, int() as port, *rest]:
+        case [host, int() as port, *rest] if 0 < port < 65536:
             further = rest[1] if len(rest) > 1 and isinstance(rest[1], list) else []
-            named = dict(zip(further[::2], further[1::2], strict=False))
-            name = named.get(b"hostname") if names else None
+            pairs = zip(further[::2], further[1::2], strict=False)
+            name = next((value for key, value in pairs if key == b"hostname"), None) if names else None
             return Node(_host(name) or _host(host) or asked.host, port)
     return None
 
@@ -65,3 +76,11 @@ def moved_to(error_text: str, asked: Node) -> Node | None:
         return None
     host = host.strip("[]")
     return Node(asked.host if host in ("", "?") else host, int(port))
+
+
+def moved_slot(error_text: str) -> int | None:
+    """The slot that ``MOVED 3999 host:port`` is about."""
+    match error_text.split():
+        case ["MOVED", slot, *_] if slot.isdecimal():
+            return int(slot)
+    return None

@@ -78,9 +78,12 @@ class Upkeep:
                 continue  # told by the next look-up too; the connection counts it
 
     async def _index_again(self) -> None:
-        """Make the index, unless the cache has gone over to another embedder and its index was dropped for that."""
+        """Make the index, unless the cache has gone over to another embedder and its index was dropped for that.
+
+        Where everything has gone (FLUSHALL) the cache becomes ours anew.
+        """
         ours = (self._layout.embedder, self._layout.dim)
-        if await recorded(self._connection, self._layout) in (None, ours):
+        if await recorded(self._connection, self._layout, claim=True) == ours:
             await make_index(self._connection, self._layout)
         self._index_gone = False
 
