@@ -8,7 +8,7 @@ from engines.certificates import Certificates
 from engines.client import MEMORYDB, Client
 from engines.guard import Guard
 from engines.resp import EngineError
-from engines.valkey import Valkey, watchdog
+from engines.valkey import Valkey, wait_until, watchdog
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,6 +29,32 @@ def cluster_engine(tmp_path_factory):
     """The same in cluster mode, one shard. A cluster takes two seconds to come up: share it."""
     with Valkey(tmp_path_factory.mktemp("cluster"), cluster=True) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def shard(tmp_path_factory):
+    """A cluster of one shard of two nodes, without search. Tests change who of them is the primary: take ``pair``."""
+    one = Valkey(tmp_path_factory.mktemp("one"), search=False, cluster=True)
+    two = Valkey(tmp_path_factory.mktemp("two"), search=False, cluster=True, replica_of=one)
+    try:
+        one.start(settled=False)
+        two.start(settled=False)
+        one.wait_for_cluster()
+        yield one, two
+    finally:
+        one.kill()
+        two.kill()
+
+
+@pytest.fixture
+def pair(shard):
+    """The primary and its replica, whichever they are after the tests before, each knowing of the other."""
+    first, second = shard
+    primary, replica = (first, second) if first.info("replication")["role"] == "master" else (second, first)
+    replica.replica_of = primary
+    replica.wait_for_replication()
+    wait_until(lambda: len(primary.cli("CLUSTER", "SLOTS")[0]) == 4, "the primary tells of its replica")
+    return primary, replica
 
 
 @pytest.fixture

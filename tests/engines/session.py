@@ -257,7 +257,10 @@ class Session:
         hungry = commands.has(name, b"denyoom") or name == "FT.CREATE"
         hungry = hungry or (name == "FT.SEARCH" and guard.profile.module_version > 0)
         if name in {"EVAL", "EVALSHA"} and (guard.readonly or guard.out_of_memory):
-            flags = guard.scripts.flags(await guard.script(name, arguments) or "")
+            text = await guard.script(name, arguments)
+            if text is None:
+                return  # the engine says that it doesn't know the script, before anything else
+            flags = guard.scripts.flags(text)
             writes = "no-writes" not in flags
             hungry = not flags & {"no-writes", "allow-oom"}
         if guard.readonly and writes:

@@ -80,6 +80,7 @@ class Control:
                 self._upstream = await Upstream.open(self._port)
                 if self._login is not None:
                     await self._upstream.ask("AUTH", *self._login)
+                await self._upstream.ask("READONLY")  # a replica of a cluster tells of its indexes only so
             try:
                 return (await self._upstream.ask(*arguments))[1]
             except BaseException:  # a reply that nobody waits for must not be taken for the next one's

@@ -124,8 +124,11 @@ class Valkey:
 
     # Life
 
-    def start(self) -> "Valkey":
-        """Starts the server and returns when it answers; takes another port when one was snatched away."""
+    def start(self, *, settled=True) -> "Valkey":
+        """Starts the server and returns when it answers; takes another port when one was snatched away.
+
+        ``settled``: a cluster's node answers for keys too, which takes a primary two seconds.
+        """
         for attempt in range(5):
             self.plain_port = free_port()
             self.port = free_port() if self.certificates else self.plain_port
@@ -139,6 +142,10 @@ class Valkey:
         try:
             if self.cluster:
                 self._form_cluster()
+                if settled and self.replica_of is not None:
+                    self.wait_for_replication()
+                if settled:
+                    self.wait_for_cluster()
             elif self.replica_of is not None:
                 self.wait_for_replication()
         except BaseException:
@@ -151,7 +158,7 @@ class Valkey:
         self.stop()
         self._launch()
         if self.cluster:
-            self._wait_for_cluster()
+            self.wait_for_cluster()
         return self
 
     def stop(self) -> None:
@@ -327,8 +334,6 @@ class Valkey:
             self.cli("CLUSTER", "MEET", "127.0.0.1", primary.plain_port, primary._bus_port)
             identity = primary.cli("CLUSTER", "MYID")
             wait_until(lambda: self._replicates(identity), "the replica knows its primary")
-            self.wait_for_replication()
-        self._wait_for_cluster()
 
     def _replicates(self, identity):
         try:
@@ -336,7 +341,8 @@ class Valkey:
         except EngineError:
             return False  # they have not met yet
 
-    def _wait_for_cluster(self):
+    def wait_for_cluster(self) -> None:
+        """Returns when this node answers for the cluster's keys."""
         wait_until(lambda: b"cluster_state:ok" in self.cli("CLUSTER", "INFO"), "the cluster's state is ok")
 
 
