@@ -38,7 +38,7 @@ __all__ = ["Argument", "Connection", "Credentials", "Figures", "Script"]
 INDEX_PAUSE_SECONDS: Final = 1.0
 """For so long after a search that found no index no further one is sent."""
 
-FIRST_TOPOLOGY_SECONDS: Final = 1.0
+FIRST_TOPOLOGY_SECONDS: Final = 0.5
 """So long after it has changed is the topology read again: a node that comes back is listed a moment later."""
 TOPOLOGY_SECONDS: Final = 60.0
 """So often is it read when it doesn't change (the pause doubles up to here): a node that is known when others fail is
@@ -96,6 +96,7 @@ class Connection:
         self._pause = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.Task[None] | None = None
+        self._deadlines: set[asyncio.Timeout] = set()
         self._closed = False
         self._index_rests_until = 0.0
         self._loop = asyncio.get_running_loop()
@@ -160,6 +161,9 @@ class Connection:
     async def close(self) -> None:
         """Let go of all links; who waits gets ``StoreUnavailable``. Twice is fine."""
         self._closed = True
+        for deadline in self._deadlines:  # whatever they are in the middle of, it is over
+            if not deadline.expired():
+                deadline.reschedule(self._loop.time())
         if self._timer is not None:
             self._timer.cancel()
         if self._looking is not None:
@@ -176,16 +180,10 @@ class Connection:
         if probe is None:
             raise StoreUnavailable(f"{lane.node} has failed repeatedly: it is left alone for a moment")
         try:
-            async with asyncio.timeout(self._timeout):
-                if self._outdated and self._cluster is not False:
-                    await self._look_anew(None)
-                node = lane.node
-                try:
-                    reply = await lane.ask(packed)
-                except (redis_errors.MovedError, redis_errors.ReadOnlyError) as error:
-                    await self._follow(error, node, lane, str(command[0]))
-                    reply = await lane.ask(packed)
+            reply = await self._within_deadline(lane, packed, str(command[0]))
         except FAILED as error:
+            if self._closed:
+                raise closed() from None
             failure = translate(error, str(lane.node), timeout_seconds=self._timeout)
             await self._note(lane, failure, probe=probe)
             raise failure from None
@@ -197,6 +195,22 @@ class Connection:
             raise
         lane.breaker.succeeded()
         return reply
+
+    async def _within_deadline(self, lane: Lane, packed: bytes, name: str) -> Any:
+        """The reply; a node that sends us elsewhere is believed once."""
+        async with asyncio.timeout(self._timeout) as deadline:
+            self._deadlines.add(deadline)
+            try:
+                if self._outdated and self._cluster is not False:
+                    await self._look_anew(None)
+                node = lane.node
+                try:
+                    return await lane.ask(packed)
+                except (redis_errors.MovedError, redis_errors.ReadOnlyError) as error:
+                    await self._follow(error, node, lane, name)
+                return await lane.ask(packed)
+            finally:
+                self._deadlines.discard(deadline)
 
     async def _note(self, lane: Lane, failure: YamabikoError, *, probe: bool) -> None:
         """What a failure says about the server: that it answers, or that it doesn't."""

@@ -94,7 +94,10 @@ class Lane:
         for pump in pumps:
             pump.cancel()
         await asyncio.gather(*pumps, return_exceptions=True)
-        await asyncio.gather(*(link.end() for link in self._links))
+        for link in self._links:
+            if link not in self._idle:
+                await link.drop()  # in the middle of something
+        await asyncio.gather(*(link.end() for link in self._idle))
 
     def _free(self) -> Link | None:
         if self._closed:
