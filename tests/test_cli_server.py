@@ -309,6 +309,15 @@ def test_a_server_that_goes_away_in_the_middle_loses_nothing_and_the_next_run_go
     assert entries_of(url) == entries_of(FILE)
 
 
+def test_a_server_that_lets_go_of_what_it_was_given_ends_with_1(make_engine):
+    """What came first was read back and equal, and is gone when the last entry is written."""
+    put(FILE, *(make_entry(f"q{n}?", "x" * 10_000, vector=unit_vector(n, DIM), created=1.0 + n) for n in range(600)))
+    small = make_engine(maxmemory=8_000_000, policy="volatile-lru")
+    ran = run(FILE, "migrate", f"valkey://127.0.0.1:{small.port}?name=small")
+    assert ran.exit_code == 1, ran.output
+    assert re.search(r"the target evicted [\d,]+ meanwhile: give it more memory", ran.stderr)
+
+
 # reindex.
 
 

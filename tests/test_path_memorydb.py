@@ -21,7 +21,7 @@ from yamabiko import Hit, Miss, Policy, Reply, Request, open_cache
 from yamabiko.errors import ConfigurationError, StoreMismatch
 from yamabiko.stores.memorydb.failures import access_string
 from yamabiko.stores.memorydb.layout import Layout
-from yamabiko.stores.memorydb.scripts import alone, writing
+from yamabiko.stores.memorydb.scripts import alone, fencing, writing
 from yamabiko.testing import FakeClock, FakeEmbedder, ScriptedModel
 from yamabiko.types import MissReason
 
@@ -100,7 +100,7 @@ def commands_of(seen):
     scripts = {}
     for file in files("yamabiko.stores.memorydb").joinpath("lua").iterdir():
         name = file.name.removesuffix(".lua")
-        scripts |= {alone(name).sha: name, writing(name).sha: name}
+        scripts |= {alone(name).sha: name, writing(name).sha: name, fencing(name).sha: name}
     named = []
     for one in seen.work:
         sent = one.arguments[0].decode(errors="replace") if one.name == "EVALSHA" else ""

@@ -51,7 +51,7 @@ def test_a_search_names_scope_life_and_vector_and_returns_the_distance_only():
     assert knn(LAYOUT, SCOPE, VECTOR, 5, 1700000000.25) == [
         "FT.SEARCH",
         LAYOUT.index,
-        f"(@{LAYOUT.scope_field}:{{{SCOPE}}} @x:[(1700000000.25 +inf])=>[KNN 5 @{LAYOUT.vector_field} $q AS d]",
+        f"(@{LAYOUT.scope_field}:{{{SCOPE}}} @x:[(1700000000.25 +Inf])=>[KNN 5 @{LAYOUT.vector_field} $q AS d]",
         *("RETURN", 1, "d", "LIMIT", 0, 5, "PARAMS", 2, "q", VECTOR, "DIALECT", 2),
     ]
 
@@ -300,8 +300,8 @@ def test_no_description_breaks_the_reader(reply):
         ("TRYAGAIN Multiple keys request during rehashing of slot", Meaning.BUSY),
         ("ASK 3999 127.0.0.1:6381", Meaning.BUSY),
         ("max number of clients reached", Meaning.BUSY),
-        ("Timeout limit was reached", Meaning.BUSY),
-        ("Search operation cancelled due to timeout", Meaning.BUSY),
+        ("Timeout limit was reached", Meaning.OUT_OF_TIME),
+        ("Search operation cancelled due to timeout", Meaning.OUT_OF_TIME),
         ("ERR This instance has cluster support disabled", Meaning.NO_CLUSTER),
         ("ERR maximum number of indexes reached", Meaning.TOO_MANY),
         ("ERR The limit of 10 indexes is reached", Meaning.TOO_MANY),

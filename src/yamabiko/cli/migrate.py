@@ -102,7 +102,7 @@ async def _migrate(
         ):
             migration = Migration(target, embedder=embedder, overwrite=overwrite, dry_run=dry_run, rate=rate)
             try:
-                await _run(migration, source, target)
+                await _run(migration, source, target, there)
             except BaseException:
                 console.note(f"not finished; {_counts(migration.tally)}\nthe same command again goes on from there")
                 raise
@@ -112,16 +112,28 @@ async def _migrate(
             await embedder.close()
 
 
-async def _run(migration: Migration, source: Store, target: Store) -> None:
+async def _run(migration: Migration, source: Store, target: Store, there: Location) -> None:
     from yamabiko.cli.migration import batches
     from yamabiko.types import Selector
 
-    evicted = (await target.stats()).evicted
+    evicted = await _evicted(target, there)
     with progress((await source.stats()).entries, "migrating") as bar:
         async for batch in batches(source.entries(Selector())):
             await migration.take(batch)
             bar.update(len(batch))
-    migration.tally.evicted = (await target.stats()).evicted - evicted
+    migration.tally.evicted = await _evicted(target, there) - evicted
+
+
+async def _evicted(target: Store, there: Location) -> int:
+    """How much the target has let go of for want of room: entries, or a server's keys."""
+    from yamabiko.build import ServerLocation
+
+    if not isinstance(there, ServerLocation):
+        return (await target.stats()).evicted
+    from yamabiko.stores.memorydb import MemoryDBStore
+
+    assert isinstance(target, MemoryDBStore)
+    return (await target.health()).evicted_keys or 0
 
 
 async def _target(aim: Settings, named: RecordedEmbedder, embedder: Embedder | None, *, dry_run: bool) -> Location:

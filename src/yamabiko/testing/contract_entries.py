@@ -162,6 +162,16 @@ class EntryContract(Contract):
         assert not await store.delete(first.id)
 
     @promise()
+    async def test_a_question_named_twice_counts_once(self, store: Store) -> None:
+        """The last one is kept."""
+        twice = (make_question("alias"), make_question("alias", vector=NORTH))
+        await store.put(make_entry("q", aliases=twice), now=0.0)
+        (entry,) = await everything(store)
+        assert [question.text for question in entry.questions] == ["q", "alias"]
+        stats = await store.stats()
+        assert (stats.questions, stats.vectors) == (2, 1)
+
+    @promise()
     async def test_put_never_leaves_too_many_questions(self, store: Store) -> None:
         """Beyond ``MAX_QUESTIONS`` a put is refused; where old and new add up to more, the new ones stay."""
         many = tuple(make_question(f"alias {i}") for i in range(MAX_QUESTIONS))

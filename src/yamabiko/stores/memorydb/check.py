@@ -10,7 +10,7 @@ from yamabiko.stores.memorydb import record
 from yamabiko.stores.memorydb.connection import Connection
 from yamabiko.stores.memorydb.health import info
 from yamabiko.stores.memorydb.layout import Layout
-from yamabiko.stores.memorydb.listing import ID, Listing, ids, steps
+from yamabiko.stores.memorydb.listing import ID, PAGE, Listing, ids, steps
 from yamabiko.stores.memorydb.scripts import alone
 from yamabiko.stores.memorydb.upkeep import Upkeep
 
@@ -41,7 +41,9 @@ class Check:
         What the server lets go while we look is no fault; it looks like one, so then only other faults count.
         """
         before = await self._let_go()
-        evicting = await self._upkeep.complete()
+        evicting = await self._upkeep.complete() is not None
+        if evicting:
+            await self._upkeep.tidy()
         async for page in self._listing.pages(self._layout.all):
             await self._upkeep.sweep_members(page)
         faults = [fault async for fault in self._entry_faults(recount=evicting)]
@@ -77,11 +79,13 @@ class Check:
 
     async def _recount(self, was: Sequence[int], sums: Sequence[int], scopes: Counter[bytes]) -> bool:
         """Write the counters anew, which the server may have evicted, unless they have changed since they were read."""
+        layout = self._layout
+        if not await self._connection.run(alone("recount"), (layout.counters, layout.scopes), (*was[1:4], *sums)):
+            return False
         flat = [part for pair in scopes.items() for part in pair]
-        arguments = (*was[1:4], *sums, *flat)
-        return bool(
-            await self._connection.run(alone("recount"), (self._layout.counters, self._layout.scopes), arguments)
-        )
+        for at in range(0, len(flat), 2 * PAGE):  # there may be as many as entries
+            await self._connection.run(alone("recount_scopes"), (layout.scopes,), flat[at : at + 2 * PAGE])
+        return True
 
     async def _counted(self) -> list[int]:
         stats = await self._listing.stats()
@@ -91,11 +95,11 @@ class Check:
         """Keys that belong to nothing: questions without an entry, and records that can't be read."""
         async for keys in self._listing.scan(self._layout.questions):
             names = [key.decode() for key in keys]
-            rows = await self._connection.run(alone("strays"), names, (self._layout.anchors,))
+            rows = await self._connection.run(alone("strays"), names, (self._layout.anchors, "a"))
             for name, row in zip(names, rows, strict=True):
                 if row is not None and not row[0]:
                     yield f"question {name[-ID:]} belongs to no entry"
-                elif row is not None and (row[2] is None or record.decode_answer(row[2], ()) is None):
+                elif row is not None and (row[1] is None or record.decode_answer(row[1], ()) is None):
                     yield f"the answer of question {name[-ID:]} can't be read"
         async for keys in self._listing.scan(self._layout.anchors):
             for some in steps(ids(keys)):

@@ -36,6 +36,8 @@ MAX_EF: Final = 4096
 EPSILON: Final = 0.3
 """How much farther than the range the index looks for ways into it. With 0.2 some hits were lost, with 0.3 none,
 and more only costs (benchmarks/memorydb_load.py)."""
+RANGE_MILLISECONDS: Final = 10
+"""A range search far from everything walks through most of the index (0.1 s at 100,000): it is ended, and KNN asked."""
 BY_RANGE: Final[Mapping[Profile, bool]] = MappingProxyType(
     {"memorydb": False, "valkey-search-1.0": False, "valkey-search-1.2": False, "redisearch": True}
 )
@@ -78,7 +80,9 @@ class Meaning(StrEnum):
     NO_CLUSTER = "no cluster"
     """The server is not in cluster mode."""
     BUSY = "busy"
-    """Nobody can answer just now: loading, failing over, at its limit of clients, out of time."""
+    """Nobody can answer just now: loading, failing over, at its limit of clients."""
+    OUT_OF_TIME = "out of time"
+    """A search took longer than it was allowed to."""
     OTHER = "other"
 
 
@@ -110,9 +114,9 @@ _PATTERNS: Final[Sequence[tuple[str, Meaning]]] = (
     ("oom command not allowed", Meaning.OUT_OF_MEMORY),
     ("permission", Meaning.DENIED),
     ("max number of clients", Meaning.BUSY),
-    ("limit was reached", Meaning.BUSY),
-    ("timeout", Meaning.BUSY),
-    ("timed out", Meaning.BUSY),
+    ("limit was reached", Meaning.OUT_OF_TIME),
+    ("timeout", Meaning.OUT_OF_TIME),
+    ("timed out", Meaning.OUT_OF_TIME),
     ("cluster support disabled", Meaning.NO_CLUSTER),
     ("too many index", Meaning.TOO_MANY),
     ("no such index", Meaning.GONE),
@@ -171,7 +175,7 @@ def knn(layout: Layout, scope_hex: str, vector_bytes: bytes, k: int, now: float 
     The reply holds keys and distances only.
     """
     effort = f" EF_RUNTIME {min(MAX_EF, k)}" if k > EF_RUNTIME else ""
-    alive = "" if now is None else f" @{layout.life_field}:[({now!r} +inf]"
+    alive = "" if now is None else f" @{layout.life_field}:[({now!r} +Inf]"
     near = f"KNN {k} @{layout.vector_field} $q{effort} AS d"
     return _search(layout, f"(@{layout.scope_field}:{{{scope_hex}}}{alive})=>[{near}]", vector_bytes, k)
 
@@ -179,10 +183,11 @@ def knn(layout: Layout, scope_hex: str, vector_bytes: bytes, k: int, now: float 
 def within(layout: Layout, scope_hex: str, vector_bytes: bytes, distance: float, limit: int) -> list[Argument]:
     """FT.SEARCH for all questions of a scope up to a cosine distance (0 to 2), in any order, ``limit`` of them at most.
 
-    Only MemoryDB and RediSearch know VECTOR_RANGE; see ``BY_RANGE``.
+    Only MemoryDB and RediSearch know VECTOR_RANGE; see ``BY_RANGE``. It ends out of time after ``RANGE_MILLISECONDS``.
     """
     near = f"@{layout.vector_field}:[VECTOR_RANGE {distance:.6f} $q]=>{{$yield_distance_as: d; $epsilon: {EPSILON}}}"
-    return _search(layout, f"(@{layout.scope_field}:{{{scope_hex}}} {near})", vector_bytes, limit)
+    command = _search(layout, f"(@{layout.scope_field}:{{{scope_hex}}} {near})", vector_bytes, limit)
+    return [*command, "TIMEOUT", RANGE_MILLISECONDS]
 
 
 def _search(layout: Layout, query: str, vector_bytes: bytes, limit: int) -> list[Argument]:

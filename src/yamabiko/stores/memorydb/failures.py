@@ -21,6 +21,7 @@ __all__ = [
     "IndexUnavailable",
     "NoSearch",
     "OutOfMemory",
+    "OutOfTime",
     "Refused",
     "access_string",
     "full_text",
@@ -47,6 +48,10 @@ def access_string(name: str) -> str:
 
 class OutOfMemory(StoreUnavailable):
     """The server has no memory left for a write, and nothing that its policy lets it evict; reading goes on."""
+
+
+class OutOfTime(StoreUnavailable):
+    """A search took longer than the TIMEOUT that it was sent with."""
 
 
 class IndexUnavailable(StoreUnavailable):
@@ -141,6 +146,8 @@ def _reply(text: str, meant: Meaning, where: str) -> YamabikoError:
             return StoreUnavailable(f"{said}, and so do the others: the cluster is being changed")
         case Meaning.READ_ONLY:
             return StoreUnavailable(f"{where} is a replica, and no primary is known yet: it may be failing over")
+        case Meaning.OUT_OF_TIME:
+            return OutOfTime(said)
         case Meaning.BUSY:
             return StoreUnavailable(said)
     return Refused(said, meant)

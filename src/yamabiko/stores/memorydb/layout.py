@@ -7,7 +7,7 @@
         e   id of the entry                           x   stale_until, NUMERIC
         s_<index>   scope digest, TAG                 v_<index>   vector, FLOAT32
     NAME:a:{NAME}:<entry id>          hash, the entry's anchor: which questions it has; small, without expiry
-        k   their digests, 32 bytes each, the oldest first    w   weight and vector flag, 9 characters each
+        k   their digests, 64 digits each, the oldest first   w   weight and vector flag, 9 characters each
         b   payload bytes without questions           d   scope content and digest    s   its side sets
         x   stale_until                               h   how often it was served
     NAME:all:{NAME}                   sorted set of entry ids by ``created``
@@ -15,7 +15,7 @@
     NAME:s:{NAME}:<kind>:<digest>     sorted set of the entries of one tenant, user, model, tag or source
     NAME:scopes:{NAME}                hash: scope digest to number of entries
     NAME:counters:{NAME}              hash: questions, vectors, payload_bytes, hits
-    NAME:meta:{NAME}                  hash: format, embedder, dim, and what the last sweep saw
+    NAME:meta:{NAME}                  hash: format, embedder, dim, and how far sweeping has come
     NAME:fence:{NAME}, NAME:barrier:{NAME}, NAME:x:{NAME}:...    see ``shared``
 
 All names share one hash tag and so one slot: a script may touch all of them, in cluster mode too. That puts a cache on

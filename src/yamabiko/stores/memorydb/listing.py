@@ -112,7 +112,7 @@ class Listing:
             if (question := record.decode_question(digest, text, vector, self._layout.dim)) is not None
         ]
         entry = record.decode_answer(row[1][1], tuple(questions))
-        if entry is None:
+        if entry is None or not questions:
             return None
         questions.sort(key=lambda question: question.digest.hex() != entry.id)
         return record.with_questions(entry, tuple(questions))
@@ -144,7 +144,13 @@ class Listing:
         What is added or removed meanwhile is seen or not. All of one score come together, since they can't be told
         apart by it.
         """
-        after = "-inf"
+        async for members, _ in self.marked(name, high=high):
+            yield members
+
+    async def marked(
+        self, name: str, *, after: str = "-inf", high: str = "+inf"
+    ) -> AsyncIterator[tuple[list[bytes], str]]:
+        """As ``pages``, and with each page the mark ``after`` which the next one begins."""
         while True:
             page = await self._range(name, after, high, "LIMIT", 0, PAGE)
             if len(page) == PAGE:
@@ -152,8 +158,8 @@ class Listing:
                 page = [row for row in page if row[1] != last] + await self._range(name, last.decode(), last.decode())
             if not page:
                 return
-            yield [member for member, _ in page]
             after = f"({page[-1][1].decode()}"
+            yield [member for member, _ in page], after
 
     async def _range(self, name: str, low: str, high: str, *limit: Argument) -> list[tuple[bytes, bytes]]:
         flat = await self._connection.command("ZRANGE", name, low, high, "BYSCORE", *limit, "WITHSCORES")

@@ -31,7 +31,7 @@ local function try(...)
     local said = type(reply) == 'table' and reply.err
     if said and not string.find(said, 'WRONGTYPE', 1, true) then missing[#missing + 1] = said end
 end
-try('TIME') try('EXISTS', key) try('DEL', key)
+try('TIME') try('EXISTS', key) try('DEL', key) try('UNLINK', key)
 try('HSET', key, 'a', 1) try('HINCRBY', key, 'a', 1) try('HGET', key, 'a') try('HMGET', key, 'a') try('HLEN', key)
 try('HEXISTS', key, 'a') try('HDEL', key, 'b') try('PEXPIRE', key, 10000) try('PTTL', key) try('PEXPIRETIME', key)
 try('PERSIST', key) try('SCAN', 0, 'COUNT', 1) try('DEL', key)

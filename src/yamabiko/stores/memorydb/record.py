@@ -103,15 +103,15 @@ def norm(vector: Vector) -> float:
     return math.sqrt(float(np.vdot(vector, vector)))
 
 
-def decode_text(data: bytes) -> tuple[float, str] | None:
-    """Norm and text; None where the bytes are damaged."""
+def decode_text(data: bytes | None) -> tuple[float, str] | None:
+    """Norm and text; None where the bytes are damaged or missing."""
     try:
-        return _NORM.unpack_from(data)[0], data[_NORM.size :].decode()
+        return None if data is None else (_NORM.unpack_from(data)[0], data[_NORM.size :].decode())
     except (struct.error, UnicodeDecodeError):
         return None
 
 
-def decode_question(digest: bytes, data: bytes, vector: bytes | None = None, dim: int = 0) -> Question | None:
+def decode_question(digest: bytes, data: bytes | None, vector: bytes | None = None, dim: int = 0) -> Question | None:
     """The question of a text record; None where the bytes are damaged. ``digest`` in hexadecimal digits."""
     read = decode_text(data)
     if read is None:

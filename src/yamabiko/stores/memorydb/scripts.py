@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from yamabiko.stores.memorydb.connection import Script
 
-_REMOVING = frozenset({"remove", "sweep", "drop", "unlist", "retire"})
+_REMOVING = frozenset({"remove", "sweep", "drop", "unlist", "mend", "retire", "barrier"})
 
 
 @cache
@@ -22,8 +22,18 @@ def writing(name: str) -> Script:
 
     A full server refuses it as a whole, before it has changed anything; those that remove go on even then.
     """
-    flags = " flags=allow-oom" if name in _REMOVING else ""
-    return Script.of(f"#!lua{flags}\n" + _text("common") + _text(name))
+    before = _text("common") + (_text("fences") if name == "put" else "")
+    return Script.of(_shebang(name) + before + _text(name))
+
+
+@cache
+def fencing(name: str) -> Script:
+    """A script that gives or raises fences."""
+    return Script.of(_shebang(name) + _text("fences") + _text(name))
+
+
+def _shebang(name: str) -> str:
+    return f"#!lua{' flags=allow-oom' if name in _REMOVING else ''}\n"
 
 
 def _text(name: str) -> str:

@@ -10,8 +10,9 @@
     NAME:x:{NAME}:pairs:<entry>     sorted set: the same by entry
 
 The counter of the fences begins at the server's time in microseconds: should a server evict it (``allkeys-*``), it goes
-on above all that it had given out. MemoryDB loses no acknowledged write in a failover; where a server may, it may also
-forget a claim, and two processes generate the same answer.
+on above all that it had given out. The barrier is made with the counter: should it be gone, a purge may have raised it,
+so what was begun until then is not stored. MemoryDB loses no acknowledged write in a failover; where a server may, it
+may also forget a claim, and two processes generate the same answer.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from yamabiko.ports import Claim, Logged, Stored
 from yamabiko.stores import intake
 from yamabiko.stores.memorydb.connection import Argument, Connection
 from yamabiko.stores.memorydb.layout import Layout
-from yamabiko.stores.memorydb.scripts import alone
+from yamabiko.stores.memorydb.scripts import alone, fencing
 
 GRACE_SECONDS = 3600.0
 """How long the server keeps what is over: callers' clocks may differ from its own."""
@@ -49,7 +50,7 @@ class SharedKeys:
         self._check_open()
         intake.check_lease(name, holder, seconds)
         keys = (self._key("claim", name), self._layout.fence, self._layout.barrier)
-        reply = await self._connection.run(alone("claim"), keys, (holder, _milliseconds(seconds)))
+        reply = await self._connection.run(fencing("claim"), keys, (holder, _milliseconds(seconds)))
         return None if reply is None else Claim(name=name, holder=reply[0].decode(), fence=int(reply[1]))
 
     async def renew(self, claim: Claim, /, *, seconds: float, now: float) -> bool:  # noqa: ARG002 - the server's clock
@@ -72,7 +73,11 @@ class SharedKeys:
     async def fence(self) -> int:
         """See ``SharedState.fence``."""
         self._check_open()
-        return int(await self._connection.command("GET", self._layout.fence) or 0)
+        layout = self._layout
+        fence = await self._connection.command("GET", layout.fence)
+        if fence is None:
+            fence = await self._connection.run(fencing("fence"), (layout.fence, layout.barrier), ())
+        return int(fence)
 
     async def load_state(self, name: str, /) -> Stored | None:
         """See ``SharedState.load_state``."""

@@ -12,12 +12,12 @@ from yamabiko.stores.memorydb import dialect, record, reindex
 from yamabiko.stores.memorydb.address import Address
 from yamabiko.stores.memorydb.check import Check
 from yamabiko.stores.memorydb.connection import Argument, Connection, Credentials
-from yamabiko.stores.memorydb.failures import IndexUnavailable
+from yamabiko.stores.memorydb.failures import IndexUnavailable, OutOfTime
 from yamabiko.stores.memorydb.health import Health, health
 from yamabiko.stores.memorydb.layout import Layout
 from yamabiko.stores.memorydb.listing import Listing, tokens
 from yamabiko.stores.memorydb.opening import prepare, recorded
-from yamabiko.stores.memorydb.scripts import alone, writing
+from yamabiko.stores.memorydb.scripts import alone, fencing, writing
 from yamabiko.stores.memorydb.shared import SharedKeys
 from yamabiko.stores.memorydb.upkeep import Upkeep
 from yamabiko.types import (
@@ -41,8 +41,13 @@ SPARE_ROWS = 3
 asked. With few rows RediSearch walks its graph, with more it compares all of a scope."""
 NEAR = 0.8
 """From this similarity on a search by range is worth its while: farther out it finds too many."""
+RANGE_FROM = 2000
+"""So many entries a cache must have before it is asked by range unbidden. In a small graph whose entries come and go
+some can't be reached from others, and a range misses them; all that KNN compares then is little."""
 MOST_IN_RANGE = 1000
 """Rows that a search by range may give; where there are more, the nearest are asked for instead."""
+ROWS_AT_ONCE = 50
+"""Rows of which the answers are read in one step, where those of the first ones were not enough."""
 MOST_ROWS = 10_000
 """Rows that a search asks for at most, the limit of valkey-search 1.2."""
 NORM_SLACK = 2 * intake.NORM_TOLERANCE
@@ -55,11 +60,11 @@ class MemoryDBStore(SharedKeys):
     ``open`` makes one. Use it from one event loop only. What the server evicts or expires ends in a clean miss.
     """
 
-    def __init__(self, connection: Connection, layout: Layout, *, by_range: bool = False) -> None:
+    def __init__(self, connection: Connection, layout: Layout, *, by_range: bool = False, beside: bool = False) -> None:
         super().__init__(connection, layout)
         self._by_range = by_range
         self._listing = Listing(connection, layout)
-        self._upkeep = Upkeep(connection, layout, self._listing)
+        self._upkeep = Upkeep(connection, layout, self._listing, beside=beside)
 
     @classmethod
     async def open(
@@ -81,11 +86,13 @@ class MemoryDBStore(SharedKeys):
         connection = await _connect(address, credentials, timeout_seconds)
         try:
             profile = await prepare(connection, layout, embedder=embedder, dim=dim, beside=beside)
+            by_range = dialect.BY_RANGE[profile] if address.search is None else address.search == "range"
+            store = cls(connection, layout, by_range=by_range, beside=beside)
+            if by_range and address.search is None:
+                await store._upkeep.count()
         except BaseException:
             await connection.close()
             raise
-        by_range = dialect.BY_RANGE[profile] if address.search is None else address.search == "range"
-        store = cls(connection, layout, by_range=by_range)
         store._upkeep.start()
         return store
 
@@ -120,22 +127,32 @@ class MemoryDBStore(SharedKeys):
         intake.check_vector(vector, self._layout.dim)
         if not self._layout.indexed:
             return ()
+        asked_norm = record.norm(vector)
         find = partial(
-            self._candidates, scope=scope, asked_norm=record.norm(vector), min_similarity=min_similarity, now=now
+            self._candidates, limit=limit, scope=scope, asked_norm=asked_norm, min_similarity=min_similarity, now=now
         )
         wanted, query, floor = scope.digest.hex(), record.encode_vector(vector), min_similarity - NORM_SLACK
-        if self._by_range and floor >= NEAR - NORM_SLACK:
-            rows = await self._rows(dialect.within(self._layout, wanted, query, 1.0 - floor, MOST_IN_RANGE))
-            if len(rows) < MOST_IN_RANGE:
-                return tuple(await find([(key, 1.0 - distance) for key, distance in rows]))[:limit]
+        entries = self._upkeep.entries
+        if self._by_range and (entries is None or entries >= RANGE_FROM) and floor >= NEAR - NORM_SLACK:
+            in_range = await self._in_range(wanted, query, 1.0 - floor)
+            if in_range is not None:
+                return await find([(key, 1.0 - distance) for key, distance in in_range])
         k, alive = limit + SPARE_ROWS, None
         while True:
             rows = await self._rows(dialect.knn(self._layout, wanted, query, k, alive))
             near = [(key, 1.0 - distance) for key, distance in rows if 1.0 - distance >= floor]
             found = await find(near)
             if len(found) >= limit or len(near) < k or k >= MOST_ROWS:
-                return tuple(found[:limit])
+                return found
             k, alive = min(4 * k, MOST_ROWS), now  # the dead, or questions of few entries, crowd the others out
+
+    async def _in_range(self, scope_hex: str, query: bytes, distance: float) -> list[tuple[bytes, float]] | None:
+        """All rows up to a cosine distance; None where there are too many, or the engine found no end."""
+        try:
+            rows = await self._rows(dialect.within(self._layout, scope_hex, query, distance, MOST_IN_RANGE))
+        except OutOfTime:
+            return None
+        return rows if len(rows) < MOST_IN_RANGE else None
 
     async def _rows(self, command: Sequence[Argument]) -> list[tuple[bytes, float]]:
         try:
@@ -145,28 +162,38 @@ class MemoryDBStore(SharedKeys):
             raise
 
     async def _candidates(
-        self, near: Sequence[tuple[bytes, float]], *, scope: Scope, asked_norm: float, min_similarity: float, now: float
-    ) -> list[Candidate]:
-        """The entries of these rows (key and cosine), each with its best question, most similar first."""
-        if not near:
-            return []
+        self,
+        near: Sequence[tuple[bytes, float]],
+        *,
+        limit: int,
+        scope: Scope,
+        asked_norm: float,
+        min_similarity: float,
+        now: float,
+    ) -> tuple[Candidate, ...]:
+        """The first ``limit`` entries of these rows (key and cosine, nearest first), each with its best question.
+
+        Answers are read until there are enough: very many rows may be near, and their answers are large.
+        """
         layout, wanted = self._layout, scope.digest.hex().encode()
-        keys = [key.decode("ascii") for key, _ in near]
-        read = await self._connection.run(alone("read"), keys, (layout.anchors, layout.scope_field))
         best: dict[str, Candidate] = {}
-        for key, (_, cosine), row in zip(keys, near, read, strict=True):
-            if row is None or row[3] != wanted:
-                continue
-            text = record.decode_text(row[2])
-            entry = self._read(row, key[-64:], scope)
-            if entry is None or text is None or entry.stale_until <= now:
-                continue
-            # The product with the vector as it is kept, as all stores compute it.
-            similarity = max(-1.0, min(1.0, cosine * text[0] * asked_norm))
-            known = best.get(entry.id)
-            if similarity >= min_similarity and (known is None or similarity > known.similarity):
-                best[entry.id] = Candidate(entry=entry, similarity=similarity)
-        return sorted(best.values(), key=lambda candidate: -candidate.similarity)
+        at, some = 0, limit + SPARE_ROWS
+        while at < len(near) and len(best) < limit:
+            rows = [(key.decode("ascii"), cosine) for key, cosine in near[at : at + some]]
+            at, some = at + some, ROWS_AT_ONCE
+            keys = [key for key, _ in rows]
+            read = await self._connection.run(alone("read"), keys, (layout.anchors, layout.scope_field))
+            for (key, cosine), row in zip(rows, read, strict=True):
+                entry = self._read(row, key[-64:], scope)
+                text = None if row is None else record.decode_text(row[2])
+                if entry is None or text is None or row[3] != wanted or entry.stale_until <= now:
+                    continue
+                # The product with the vector as it is kept, as all stores compute it.
+                similarity = max(-1.0, min(1.0, cosine * text[0] * asked_norm))
+                known = best.get(entry.id)
+                if similarity >= min_similarity and (known is None or similarity > known.similarity):
+                    best[entry.id] = Candidate(entry=entry, similarity=similarity)
+        return tuple(sorted(best.values(), key=lambda candidate: -candidate.similarity))[:limit]
 
     def _read(self, row: Any, digest: str, scope: Scope | None = None) -> Entry | None:
         """The entry of a row of ``read``; None where it is not the row that was asked for, or can't be read."""
@@ -198,9 +225,9 @@ class MemoryDBStore(SharedKeys):
             layout.vector_field,
             MAX_QUESTIONS,
         ]
-        for question in entry.questions:
+        for question in {question.digest: question for question in entry.questions}.values():
             arguments += self._question(question)
-        stored = await self._write("put", [layout.barrier], arguments)
+        stored = await self._write("put", [layout.barrier, layout.fence], arguments)
         if not stored:
             raise Outdated
 
@@ -242,14 +269,18 @@ class MemoryDBStore(SharedKeys):
     async def purge(self, selector: Selector, /) -> int:
         """See ``Store.purge``: in steps that follow the side sets, with as much work as there is to remove.
 
-        Where the server may have evicted side sets (``allkeys-*``, after evictions), all keys are looked at first.
+        Where the server may have evicted side sets (``allkeys-*``, after evictions), all keys are looked at first, and
+        again where it went on evicting meanwhile.
         """
         self._check_open()
         if selector != Selector(dead_at=selector.dead_at) or selector.dead_at is None:
             layout = self._layout
-            await self._connection.run(alone("barrier"), (layout.fence, layout.barrier), ())
-        await self._upkeep.complete()
-        return await self._listing.remove(selector)
+            await self._connection.run(fencing("barrier"), (layout.fence, layout.barrier), ())
+        seen = await self._upkeep.complete()
+        removed = await self._listing.remove(selector)
+        if seen is not None and (await self._upkeep.complete() or None) != seen:  # some of it fell apart meanwhile
+            removed += await self._listing.remove(selector)
+        return removed
 
     async def entries(self, selector: Selector, /) -> AsyncIterator[Entry]:
         """See ``Store.entries``."""
@@ -312,8 +343,10 @@ class MemoryDBStore(SharedKeys):
         """See ``Store.close``."""
         if not self._closed:
             self._closed = True
-            await self._upkeep.stop()
-            await self._connection.close()
+            try:
+                await self._upkeep.stop()
+            finally:
+                await self._connection.close()
 
 
 async def _connect(address: Address, credentials: Credentials | None, timeout_seconds: float) -> Connection:

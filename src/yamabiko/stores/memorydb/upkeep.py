@@ -22,8 +22,10 @@ TICK_SECONDS = 1.0
 """How long a count of hits stays in this process."""
 SWEEP_SECONDS = 60.0
 """Between two sweeps of a cache, whichever of its processes does them."""
-PAGES_A_SWEEP = 20
-"""How much of the listing a sweep looks through after evictions; the next one goes on from there."""
+PAGES_A_SWEEP = 100
+"""How much of the listing a sweep looks through after evictions; the next one, whoever does it, goes on from there."""
+ALL_SEEN = "+inf"
+"""Where a sweep ends that has come to the end of the listing."""
 MOST_COUNTED = 10_000
 """Entries whose hits are counted between two writes; others wait for the next."""
 
@@ -31,13 +33,16 @@ MOST_COUNTED = 10_000
 class Upkeep:
     """Owns the one background task of a store. A server that fails is tried again at the next tick."""
 
-    def __init__(self, connection: Connection, layout: Layout, listing: Listing) -> None:
+    def __init__(self, connection: Connection, layout: Layout, listing: Listing, *, beside: bool = False) -> None:
+        self._beside = beside
         self._connection = connection
         self._layout = layout
         self._listing = listing
         self._hits: Counter[str] = Counter()
         self._index_gone = False
-        self._evicted: int | None = None
+        self.entries: int | None = None
+        """Of the cache, as they were counted a moment ago; None where nobody wants to know."""
+        self._sweep_at = time.monotonic() + random.uniform(0.5, 1.0) * SWEEP_SECONDS  # noqa: S311 - no secret
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -63,27 +68,35 @@ class Upkeep:
         self._index_gone = self._index_gone or error.gone
 
     async def _run(self) -> None:
-        sweep_at = time.monotonic() + random.uniform(0.5, 1.0) * SWEEP_SECONDS  # noqa: S311 - no secret
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            try:
-                await self.write_hits()
-                if self._index_gone:
-                    await self._index_again()
-                if time.monotonic() >= sweep_at:
-                    sweep_at = time.monotonic() + random.uniform(0.8, 1.2) * SWEEP_SECONDS  # noqa: S311
-                    if await self._my_turn():
-                        await self.sweep()
-            except StoreError:
-                continue  # told by the next look-up too; the connection counts it
+            for duty in (self.write_hits, self._index_again, self._count_again, self._sweep_in_turn):
+                with contextlib.suppress(StoreError):  # told by the next look-up too; the connection counts it
+                    await duty()  # a full server, which counts no hits, is to be swept all the same
+
+    async def count(self) -> None:
+        """Count the entries, now and at every tick."""
+        self.entries = int(await self._connection.command("ZCARD", self._layout.all))
+
+    async def _count_again(self) -> None:
+        if self.entries is not None:
+            await self.count()
+
+    async def _sweep_in_turn(self) -> None:
+        if time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + random.uniform(0.8, 1.2) * SWEEP_SECONDS  # noqa: S311 - no secret
+            if await self._my_turn():
+                await self.sweep()
 
     async def _index_again(self) -> None:
         """Make the index, unless the cache has gone over to another embedder and its index was dropped for that.
 
         Where everything has gone (FLUSHALL) the cache becomes ours anew.
         """
+        if not self._index_gone:
+            return
         ours = (self._layout.embedder, self._layout.dim)
-        if await recorded(self._connection, self._layout, claim=True) == ours:
+        if await recorded(self._connection, self._layout, claim=not self._beside) == ours:
             await make_index(self._connection, self._layout)
         self._index_gone = False
 
@@ -98,7 +111,7 @@ class Upkeep:
     async def _my_turn(self) -> bool:
         name = self._layout.shared + "sweep"
         milliseconds = int(0.7 * SWEEP_SECONDS * 1000)
-        return await self._connection.command("SET", name, 1, "NX", "PX", milliseconds) is not None
+        return bool(await self._connection.run(alone("turn"), (name,), (milliseconds,)))
 
     # Sweeping.
 
@@ -107,52 +120,71 @@ class Upkeep:
         gone = 0
         async for page in self._listing.due(time.time()):  # the server's expiry, so the time of day
             gone += await self.sweep_members(page)
-        known, self._evicted = self._evicted, await self._evictions()
-        if known is not None and self._evicted == known:
-            return gone
-        pages = 0
-        async for page in self._listing.pages(self._layout.all):
+        # Also where the server has evicted what says so: whoever restarts must find the cache his.
+        await recorded(self._connection, self._layout, claim=not self._beside)
+        return gone + await self._sweep_evicted()
+
+    async def _sweep_evicted(self) -> int:
+        """Go on through the listing where the last sweep ended; anew if keys were evicted since that was begun."""
+        meta, now = self._layout.meta, await self._seen()
+        begun, _, mark = (await self._connection.command("HGET", meta, "swept") or b"").decode().rpartition(" ")
+        if mark in ("", ALL_SEEN):
+            if mark and begun == now != "":
+                return 0
+            begun, mark = now, "-inf"
+        gone = pages = 0
+        async for page, after in self._listing.marked(self._layout.all, after=mark):
             gone += await self.sweep_members(page)
-            pages += 1
+            pages, mark = pages + 1, after
             if pages >= PAGES_A_SWEEP:
-                self._evicted = None  # not all seen: the next sweep looks again
                 break
+        else:
+            mark = ALL_SEEN
+        await self._connection.command("HSET", meta, "swept", f"{begun} {mark}")
         return gone
 
     async def sweep_members(self, members: Sequence[bytes]) -> int:
         """Let go of what is gone of these; how many questions were."""
         return sum([await self._listing.change("sweep", some) for some in steps(members)])
 
-    async def _evictions(self) -> int | None:
-        figures = await info(self._connection, "stats")
-        return int(figures["evicted_keys"]) if "evicted_keys" in figures else None
+    async def _seen(self) -> str:
+        """Names the evictions until now; nothing where the server does not tell of them."""
+        evicted = (await info(self._connection, "stats")).get("evicted_keys")
+        server = (await info(self._connection, "server")).get("run_id")
+        return "" if evicted is None or server is None else f"{server}:{evicted}"
 
     # Where the server may have evicted anchors and sorted sets.
 
-    async def complete(self) -> bool:
-        """Make the listing whole where the server may have evicted parts of it; whether it may have.
+    async def complete(self) -> str | None:
+        """Make the listing whole where the server may have evicted parts of it; None where it may not have.
 
         Only ``allkeys-*`` policies evict keys without an expiry. Then, once after evictions, every key is looked at.
+        Another name is given when there were evictions in between, none where the server does not tell.
         """
         memory = await info(self._connection, "memory")
         if not memory.get("maxmemory_policy", "allkeys-").startswith("allkeys-"):
-            return False
-        seen = f"{(await info(self._connection, 'server')).get('run_id', '')}:{await self._evictions()}"
-        if await self._connection.command("HGET", self._layout.meta, "walked") != seen.encode():
+            return None
+        seen = await self._seen()
+        if not seen or await self._connection.command("HGET", self._layout.meta, "walked") != seen.encode():
             await self._walk()
-            await self._connection.command("HSET", self._layout.meta, "walked", seen)
-        return True
+            if seen:
+                await self._connection.command("HSET", self._layout.meta, "walked", seen)
+        return seen
 
     async def _walk(self) -> None:
-        """Look at every key: drop questions that belong to no entry, list entries anew, unlist those that are gone."""
+        """Look at every key of entries: drop questions that belong to none, list anew what is there."""
         layout, listing = self._layout, self._listing
         async for keys in listing.scan(layout.questions):
-            rows = await self._connection.run(alone("strays"), [key.decode() for key in keys], (layout.anchors,))
+            rows = await self._connection.run(alone("strays"), [key.decode() for key in keys], (layout.anchors, ""))
             unnamed = [key for key, row in zip(keys, rows, strict=True) if row is not None and not row[0]]
             await listing.change("drop", ids(unnamed))
         async for keys in listing.scan(layout.anchors):
             for some in steps(ids(keys)):
                 await listing.change("mend", some)
+
+    async def tidy(self) -> None:
+        """Take out of the side sets what is gone. There may be as many of them as entries, and it does no harm."""
+        layout, listing = self._layout, self._listing
         async for names in listing.scan(layout.sides):
             for name in names:
                 async for members in listing.pages(name.decode()):

@@ -2,6 +2,9 @@
 -- Add items to a log, but for those whose id stands in it; how many. Positions are the second part of a stream's ids,
 -- which the server never gives out twice. KEYS: log, ids. ARGV: id and data, in turn.
 local added = 0
+if redis.call('EXISTS', KEYS[1]) == 0 then -- new, or evicted: then none of the ids stands in it any more
+  redis.call('DEL', KEYS[2])
+end
 for i = 1, #ARGV, 2 do
   if redis.call('HEXISTS', KEYS[2], ARGV[i]) == 0 then
     local at = '0-*'

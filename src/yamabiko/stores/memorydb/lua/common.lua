@@ -36,6 +36,13 @@ local function member(anchor)
   return anchor.number .. anchor.id
 end
 
+-- Whether a member of a sorted set stands for an entry: not one of an anchor that is gone or was made anew.
+local function stands(listed)
+  local id = string.sub(listed, -DIGEST)
+  local number = redis.call('HGET', ANCHORS .. id, 'n')
+  return number and number .. id == listed
+end
+
 -- Write which questions an anchor has, and count the difference from what it had.
 local function keep_questions(anchor, questions)
   local digests, weights = {}, {}

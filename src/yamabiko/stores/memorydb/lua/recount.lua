@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Set the counters to what was counted, unless somebody has changed them meanwhile. 1: set, 0: changed.
--- KEYS: counters, scopes. ARGV: questions, vectors and payload_bytes as they were, the same as they are, then scopes and
--- numbers, in turn.
+-- Set the counters to what was counted, unless somebody has changed them meanwhile. 1: set, 0: changed. The numbers of
+-- entries per scope are then to be counted anew: see recount_scopes.
+-- KEYS: counters, scopes. ARGV: questions, vectors and payload_bytes as they were, and the same as they are.
 local names = {'questions', 'vectors', 'payload_bytes'}
 for i, value in ipairs(redis.call('HMGET', KEYS[1], unpack(names))) do
   if (value or '0') ~= ARGV[i] then
@@ -9,8 +9,5 @@ for i, value in ipairs(redis.call('HMGET', KEYS[1], unpack(names))) do
   end
 end
 redis.call('HSET', KEYS[1], 'questions', ARGV[4], 'vectors', ARGV[5], 'payload_bytes', ARGV[6])
-redis.call('DEL', KEYS[2])
-for i = 7, #ARGV, 2 do
-  redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
-end
+redis.call('UNLINK', KEYS[2])
 return 1

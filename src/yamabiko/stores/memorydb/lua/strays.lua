@@ -1,14 +1,14 @@
 #!lua flags=no-writes
--- For each key of a question: nil where it is gone, else 1 or 0 (its entry's anchor names it or not), entry, answer record.
--- ARGV 1: prefix of anchors.
+-- For each key of a question: nil where it is gone, else 1 or 0 (its entry's anchor names it or not) and the answer record
+-- where it is asked for. ARGV 1: prefix of anchors, 2: field of the answer or nothing.
 local found = {}
 for i, key in ipairs(KEYS) do
-  local f = redis.call('HMGET', key, 'e', 'a')
+  local id = redis.call('HGET', key, 'e')
   found[i] = false
-  if f[1] then
-    local digests = redis.call('HGET', ARGV[1] .. f[1], 'k')
+  if id then
+    local digests = redis.call('HGET', ARGV[1] .. id, 'k')
     local named = digests and string.find(digests, string.sub(key, -64), 1, true)
-    found[i] = {named and 1 or 0, f[1], f[2]}
+    found[i] = {named and 1 or 0, ARGV[2] ~= '' and redis.call('HGET', key, ARGV[2])}
   end
 end
 return found

@@ -2,7 +2,7 @@
 -- ARGV 4...: members of the listing. Returns how many questions were gone.
 local gone = 0
 for i = 4, #ARGV do
-  local anchor = load(string.sub(ARGV[i], -DIGEST))
+  local anchor = stands(ARGV[i]) and load(string.sub(ARGV[i], -DIGEST))
   if anchor then
     local there = {}
     for _, q in ipairs(anchor.questions) do
