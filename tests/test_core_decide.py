@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from yamabiko.core.decide import decide
 from yamabiko.types import Candidate, Entry, MissReason, Policy, Question, Reply, Scope
 
+ASKED = "the private question"
 
-def candidate(similarity, name="e"):
-    question = Question(digest=b"q", text="the private question")
+
+def candidate(similarity, name="e", text=ASKED):
+    question = Question(digest=b"q", text=text)
     entry = Entry(
         id=name, scope=Scope(content=b"c", digest=b"s"), questions=(question,), reply=Reply(text="a"), created=0.0
     )
@@ -20,24 +22,26 @@ def candidate(similarity, name="e"):
 
 
 def test_the_best_at_or_above_the_threshold_answers():
-    decision = decide([candidate(0.91, "b"), candidate(0.97, "a")], Policy(), min_similarity=0.9, verifier=False)
+    decision = decide(
+        [candidate(0.91, "b"), candidate(0.97, "a")], Policy(), asked=ASKED, min_similarity=0.9, verifier=False
+    )
     assert (decision.action, decision.candidates[0].entry.id, decision.reason) == ("serve", "a", None)
     assert decision.reasons == ("similarity 0.9700 reaches the threshold 0.9000",)
 
 
 def test_exactly_the_threshold_is_enough():
-    assert decide([candidate(0.9)], Policy(), min_similarity=0.9, verifier=False).action == "serve"
+    assert decide([candidate(0.9)], Policy(), asked=ASKED, min_similarity=0.9, verifier=False).action == "serve"
 
 
 def test_nothing_similar_is_absent():
-    decision = decide([], Policy(), min_similarity=0.9, verifier=True)
+    decision = decide([], Policy(), asked=ASKED, min_similarity=0.9, verifier=True)
     assert (decision.action, decision.reason) == ("generate", MissReason.ABSENT)
     assert decision.reasons
 
 
 def test_below_the_threshold_names_both_numbers_and_the_near_misses():
     near = [candidate(0.85, "a"), candidate(0.88, "b")]
-    decision = decide(near, Policy(), min_similarity=0.9, verifier=False)
+    decision = decide(near, Policy(), asked=ASKED, min_similarity=0.9, verifier=False)
     assert (decision.action, decision.reason) == ("generate", MissReason.BELOW_THRESHOLD)
     assert decision.reasons == ("similarity 0.8800 is below the threshold 0.9000",)
     assert [c.entry.id for c in decision.candidates] == ["b", "a"]
@@ -48,37 +52,45 @@ POLICY = Policy(verify_similarity=0.7)
 
 def test_the_verifier_is_asked_about_the_doubtful_ones_best_first():
     doubtful = [candidate(0.7, "c"), candidate(0.85, "b"), candidate(0.69, "d"), candidate(0.88, "a")]
-    decision = decide(doubtful, POLICY, min_similarity=0.9, verifier=True)
+    decision = decide(doubtful, POLICY, asked=ASKED, min_similarity=0.9, verifier=True)
     assert decision.action == "verify"
     assert [c.entry.id for c in decision.candidates] == ["a", "b", "c"]
 
 
 def test_the_verifier_is_not_asked_where_one_may_answer_anyway():
-    assert decide([candidate(0.8), candidate(0.95)], POLICY, min_similarity=0.9, verifier=True).action == "serve"
+    assert (
+        decide([candidate(0.8), candidate(0.95)], POLICY, asked=ASKED, min_similarity=0.9, verifier=True).action
+        == "serve"
+    )
 
 
 @pytest.mark.parametrize(("policy", "verifier"), [(POLICY, False), (Policy(), True)])
 def test_without_a_verifier_or_a_range_for_it_doubt_means_a_miss(policy, verifier):
-    decision = decide([candidate(0.8)], policy, min_similarity=0.9, verifier=verifier)
+    decision = decide([candidate(0.8)], policy, asked=ASKED, min_similarity=0.9, verifier=verifier)
     assert (decision.action, decision.reason) == ("generate", MissReason.BELOW_THRESHOLD)
 
 
 def test_below_the_verifiers_range_is_a_miss():
-    decision = decide([candidate(0.6)], POLICY, min_similarity=0.9, verifier=True)
+    decision = decide([candidate(0.6)], POLICY, asked=ASKED, min_similarity=0.9, verifier=True)
     assert (decision.action, decision.reason) == ("generate", MissReason.BELOW_THRESHOLD)
     assert decision.reasons[1] == "similarity 0.6000 is below 0.7000, from which the verifier is asked"
 
 
 def test_a_similarity_that_is_no_number_never_answers():
-    assert decide([candidate(math.nan)], Policy(), min_similarity=-1.0, verifier=False).reason is MissReason.ABSENT
+    assert (
+        decide([candidate(math.nan)], Policy(), asked=ASKED, min_similarity=-1.0, verifier=False).reason
+        is MissReason.ABSENT
+    )
     decision = decide(
-        [candidate(math.nan, "bad"), candidate(0.95, "good")], Policy(), min_similarity=0.9, verifier=False
+        [candidate(math.nan, "bad"), candidate(0.95, "good")], Policy(), asked=ASKED, min_similarity=0.9, verifier=False
     )
     assert [c.entry.id for c in decision.candidates] == ["good"]
 
 
 def test_equals_keep_the_stores_order():
-    decision = decide([candidate(0.95, "a"), candidate(0.95, "b")], Policy(), min_similarity=0.9, verifier=False)
+    decision = decide(
+        [candidate(0.95, "a"), candidate(0.95, "b")], Policy(), asked=ASKED, min_similarity=0.9, verifier=False
+    )
     assert decision.candidates[0].entry.id == "a"
 
 
@@ -88,7 +100,9 @@ COSINES = st.floats(-1, 1)
 @given(st.lists(COSINES, max_size=6), COSINES, COSINES, st.booleans())
 def test_the_verdict_follows_from_the_numbers_alone(similarities, threshold, verify_from, verifier):
     policy = Policy(verify_similarity=verify_from)
-    decision = decide([candidate(s) for s in similarities], policy, min_similarity=threshold, verifier=verifier)
+    decision = decide(
+        [candidate(s) for s in similarities], policy, asked=ASKED, min_similarity=threshold, verifier=verifier
+    )
     best = max(similarities, default=-2.0)
     assert (decision.action == "serve") == (best >= threshold)
     assert (decision.action == "verify") == (verify_from <= best < threshold and verifier)
@@ -98,11 +112,51 @@ def test_the_verdict_follows_from_the_numbers_alone(similarities, threshold, ver
 @given(COSINES, COSINES)
 @example(0.0, 5e-324)
 def test_the_printed_numbers_never_contradict_the_verdict(similarity, threshold):
-    decision = decide([candidate(similarity)], Policy(), min_similarity=threshold, verifier=False)
+    decision = decide([candidate(similarity)], Policy(), asked=ASKED, min_similarity=threshold, verifier=False)
     shown, wanted = map(float, re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", decision.reasons[0]))
     assert (shown >= wanted) == (decision.action == "serve")
 
 
 def test_two_numbers_that_look_alike_are_told_apart():
-    decision = decide([candidate(0.8999999)], Policy(), min_similarity=0.9, verifier=False)
+    decision = decide([candidate(0.8999999)], Policy(), asked=ASKED, min_similarity=0.9, verifier=False)
     assert decision.reasons == ("similarity 0.8999999 is below the threshold 0.9000000",)
+
+
+def test_the_best_allowed_one_answers_not_the_nearest():
+    nearest, allowed = candidate(0.98, "a", "Where is order 4711?"), candidate(0.96, "b", "Where's my order 4712?")
+    decision = decide([nearest, allowed], Policy(), asked="Where is order 4712?", min_similarity=0.9, verifier=False)
+    assert (decision.action, decision.candidates[0].entry.id) == ("serve", "b")
+    assert any(reason.startswith("guard ") and "0.9800" in reason for reason in decision.reasons)
+    assert "4711" not in str(decision.reasons)
+
+
+def test_where_only_guards_speak_against_it_the_reason_is_guard():
+    decision = decide(
+        [candidate(0.98, text="Where is order 4711?")],
+        Policy(),
+        asked="Where is order 4712?",
+        min_similarity=0.9,
+        verifier=False,
+    )
+    assert (decision.action, decision.reason) == ("generate", MissReason.GUARD)
+    assert [near.entry.id for near in decision.candidates] == ["e"]  # named as a near miss all the same
+
+
+def test_a_guard_may_be_switched_off_or_made_a_feature():
+    for mode in ("off", "feature"):
+        policy = Policy(guards={"numbers": mode, "identifiers": mode})
+        found = [candidate(0.98, text="Where is order 4711?")]
+        assert decide(found, policy, asked="Where is order 4712?", min_similarity=0.9, verifier=False).action == "serve"
+
+
+def test_what_a_guard_forbids_is_not_verified_either():
+    found = [candidate(0.88, text="何番線ですか、3番線？")]
+    decision = decide(found, POLICY, asked="何番線ですか、4番線？", min_similarity=0.9, verifier=True)
+    assert (decision.action, decision.reason) == ("generate", MissReason.GUARD)
+
+
+def test_below_the_threshold_guards_are_not_asked():
+    found = [candidate(0.88, text="Where is order 4711?")]
+    decision = decide(found, Policy(), asked="Where is order 4712?", min_similarity=0.9, verifier=False)
+    assert decision.reason is MissReason.BELOW_THRESHOLD
+    assert len(decision.reasons) == 1

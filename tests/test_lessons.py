@@ -18,7 +18,7 @@ from yamabiko.types import MissReason, Usage
 
 Q = "How do I reset my password?"
 PARAPHRASE = "How can I reset my password?"  # cosine with Q in FakeEmbedder: about 0.83
-NEAR = FakeEmbedder(dim=2, vectors={"one": [1.0, 0.0], "two": [0.8, 0.6]})  # cosine 0.8
+NEAR = FakeEmbedder(dim=2, vectors={"pine": [1.0, 0.0], "larch": [0.8, 0.6]})  # cosine 0.8
 DOUBTFUL = Policy(min_similarity=0.95, verify_similarity=0.5)
 EVERYTHING = Policy(min_similarity=-1.0)
 
@@ -170,10 +170,10 @@ def test_two_tenants_asking_at_once_share_no_generation():
 
 
 def test_a_threshold_of_zero_is_a_threshold(opened):
-    vectors = {"one": [1, 0], "up": [0.6, 0.8], "down": [-0.6, 0.8]}
+    vectors = {"pine": [1, 0], "up": [0.6, 0.8], "down": [-0.6, 0.8]}
     embedder = FakeEmbedder(dim=2, vectors=vectors)
     cache = opened(embedder=embedder, policy=Policy(min_similarity=0.0, near_miss_margin=1.0))
-    cache.answer("one", ScriptedModel())
+    cache.answer("pine", ScriptedModel())
     assert isinstance(cache.lookup("up"), Hit)
     assert cache.lookup("down").reason is MissReason.BELOW_THRESHOLD
 
@@ -182,8 +182,8 @@ def test_a_higher_threshold_never_serves_more(opened):
     served = []
     for threshold in (0.5, 0.79, 0.81, 1.0):
         cache = opened(embedder=NEAR, policy=Policy(min_similarity=threshold))
-        cache.answer("one", ScriptedModel())
-        served.append(isinstance(cache.lookup("two"), Hit))
+        cache.answer("pine", ScriptedModel())
+        served.append(isinstance(cache.lookup("larch"), Hit))
     assert served == [True, True, False, False]
 
 
@@ -195,20 +195,20 @@ def test_a_higher_threshold_never_serves_more(opened):
 def test_a_verifier_that_does_not_say_yes_says_no(opened, verdict):
     judge = Judge(verdict)
     cache = opened(embedder=NEAR, policy=DOUBTFUL, verifier=judge)
-    cache.answer("one", ScriptedModel())
-    miss = cache.lookup("two")
+    cache.answer("pine", ScriptedModel())
+    miss = cache.lookup("larch")
     assert (miss.reason, judge.asked) == (MissReason.VERIFIER_SAID_NO, 1)
-    assert cache.answer("two", ScriptedModel()).text == "echo: two"
+    assert cache.answer("larch", ScriptedModel()).text == "echo: larch"
 
 
 def test_a_verifier_that_says_yes_is_named_as_the_tier(opened):
     judge = Judge([True])
     cache = opened(embedder=NEAR, policy=DOUBTFUL, verifier=judge)
-    cache.answer("one", ScriptedModel())
-    hit = cache.lookup("two")
-    assert (hit.tier, hit.reply.text, hit.similarity) == ("verified", "echo: one", pytest.approx(0.8, abs=0.01))
+    cache.answer("pine", ScriptedModel())
+    hit = cache.lookup("larch")
+    assert (hit.tier, hit.reply.text, hit.similarity) == ("verified", "echo: pine", pytest.approx(0.8, abs=0.01))
     assert any("verifier" in reason for reason in hit.reasons)
-    assert cache.lookup("one").tier == "exact", "the very same question needs no verifier"
+    assert cache.lookup("pine").tier == "exact", "the very same question needs no verifier"
     assert judge.asked == 1
 
 

@@ -87,12 +87,12 @@ def test_nothing_near_is_absent(opened):
 
 
 def test_the_most_similar_of_several_answers(opened):
-    vectors = {"one": [1.0, 0.0], "two": [0.8, 0.6], "three": [0.9, 0.43589]}  # three is at 0.90 and 0.98 of them
+    vectors = {"pine": [1.0, 0.0], "larch": [0.8, 0.6], "spruce": [0.9, 0.43589]}  # spruce is at 0.90 and 0.98 of them
     cache = opened(embedder=FakeEmbedder(dim=2, vectors=vectors), policy=Policy(min_similarity=0.85))
-    cache.answer("one", ScriptedModel())
-    cache.answer("two", ScriptedModel())
-    hit = cache.lookup("three")
-    assert hit.reply.text == "echo: two"
+    cache.answer("pine", ScriptedModel())
+    cache.answer("larch", ScriptedModel())
+    hit = cache.lookup("spruce")
+    assert hit.reply.text == "echo: larch"
     assert hit.similarity == pytest.approx(0.98, abs=0.005)
 
 
@@ -127,7 +127,7 @@ def test_japanese_is_answered_too(opened):
     cache = opened(policy=LOOSE)
     cache.answer("パスワードを忘れました。", ScriptedModel({"パスワードを忘れました。": "再設定してください。"}))
     assert cache.lookup("パスワードを忘れました").tier == "exact"
-    assert cache.lookup("パスワードを忘れました…").reply.text == "再設定してください。"
+    assert cache.lookup("パスワードを忘れましたよ").reply.text == "再設定してください。"
 
 
 def test_matching_by_meaning_can_be_turned_off(opened):

@@ -14,9 +14,10 @@ from typing import Any, TypeAlias, TypeVar
 
 from yamabiko.core.decide import decide, search_floor
 from yamabiko.core.freshness import freshness
+from yamabiko.core.guards import GUARDS
 from yamabiko.core.key import key_of
 from yamabiko.core.normalise import normalise
-from yamabiko.errors import EmbeddingError, StoreError, VerifierError, YamabikoError
+from yamabiko.errors import ConfigurationError, EmbeddingError, StoreError, VerifierError, YamabikoError
 from yamabiko.ports import Embedder, Store, Verifier
 from yamabiko.telemetry import Watch
 from yamabiko.types import Candidate, Entry, Hit, Key, Miss, MissReason, Policy, Request, Tier, Vector
@@ -50,6 +51,9 @@ class Lookup:
         embedder_timeout_seconds: float,
         verifier_timeout_seconds: float = 30.0,
     ) -> None:
+        unknown = sorted(policy.guards.keys() - GUARDS.keys())
+        if unknown:
+            raise ConfigurationError(f"there is no guard {unknown[0]!r:.60}: there are {', '.join(GUARDS)}")
         self._store = store
         self._embedder = embedder
         self._policy = policy
@@ -140,7 +144,13 @@ class Lookup:
             watch.search_seconds += time.perf_counter() - started
         # A store that mixes scopes up must not answer with another tenant's words.
         candidates = [found for found in candidates if found.entry.scope.digest == key.scope.digest]
-        decision = decide(candidates, self._policy, min_similarity=min_similarity, verifier=verifier)
+        decision = decide(
+            candidates,
+            self._policy,
+            asked=miss.canonical.text,
+            min_similarity=min_similarity,
+            verifier=verifier,
+        )
         reasons = (*miss.reasons, *decision.reasons)
         if decision.action == "serve":
             return _hit(key, decision.candidates[0], "semantic", self._clock(), reasons)

@@ -8,7 +8,7 @@
 * TOML: one table for each part: ``[store]`` and ``max_bytes = "512MiB"``.
 
 Text may say sizes (``512MiB``, ``1.5GB``), durations (``7d``, ``1h30m``, ``250ms``, ``inf``), ``true`` or ``false``,
-``none`` where a setting may be absent, and ``name=family,name=family`` for ``policy.model_families``.
+``none`` where a setting may be absent, and ``name=family,name=family`` for ``policy.model_families`` and the like.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ _POLICY = MappingProxyType(
         "ttl_seconds": _about("life of an answer; a hit never prolongs it", "seconds", 0.001),
         "stale_seconds": _about("how long after that it may be served while it is renewed", "seconds", 0),
         "require_tenant": _about("a request without a tenant is a miss and not stored"),
-        "model_families": _about("models that share answers, each with the name of its family"),
+        "model_families": _about("models that share answers, each with the name of its family", "family"),
+        "guards": _about("what a guard does where it finds a difference: veto, feature or off", "mode"),
     }
 )
 
@@ -196,7 +197,7 @@ class Setting:
         """What a value may be, in words."""
         low, high = self.range
         words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}.get(self.kind, "")
-        words = words or (" or ".join(get_args(self.kind)) if self._is(Literal) else "name=family pairs")
+        words = words or (" or ".join(get_args(self.kind)) if self._is(Literal) else f"name={self.unit} pairs")
         bounds = (
             f"at least {low:g}" if high is None and low is not None else f"from {low:g} to {high:g}" if high else ""
         )

@@ -238,6 +238,8 @@ class MissReason(StrEnum):
     """The request can't be placed in a scope (no tenant where the policy demands one)."""
     BELOW_THRESHOLD = "below_threshold"
     """The most similar question is not similar enough."""
+    GUARD = "guard"
+    """A candidate is similar enough, and a guard found a difference; the reasons name it."""
     VERIFIER_SAID_NO = "verifier_said_no"
     BYPASS = "bypass"
     """The request must not meet the cache, or has nothing that could be matched by meaning."""
@@ -327,6 +329,8 @@ class Policy:
     ``ttl_seconds``: life of an answer (> 0, ``inf`` for ever; default 7 days). ``stale_seconds``: how long after that
     it may be served while it is renewed (>= 0). ``require_tenant``: a request without a tenant is never stored.
     ``model_families``: model names that share answers, as ``{"claude-haiku-2026-01": "haiku"}``.
+    ``guards``: what a guard does, by its name, ``{"numbers": "veto"}``: ``veto`` forbids an answer where it finds a
+    difference, ``feature`` only notes it, ``off`` does not look; guards that are not named have their defaults.
 
     Raises ``ConfigurationError``.
     """
@@ -340,6 +344,7 @@ class Policy:
     stale_seconds: float = 0.0
     require_tenant: bool = False
     model_families: Mapping[str, str] = field(default_factory=dict)
+    guards: Mapping[str, Literal["veto", "feature", "off"]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         ranges = {
@@ -356,6 +361,9 @@ class Policy:
             raise ConfigurationError(f"ttl_seconds must be above 0, not {self.ttl_seconds}")
         if not self.stale_seconds >= 0:
             raise ConfigurationError(f"stale_seconds must be 0 or more, not {self.stale_seconds}")
+        for guard, mode in self.guards.items():
+            if mode not in {"veto", "feature", "off"}:
+                raise ConfigurationError(f"guards: {guard} must be veto, feature or off, not {mode!r:.60}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
