@@ -176,7 +176,9 @@ class Caller:
         self.rows = chance.integers(0, len(world.vectors), calls)
         self.kinds = chance.choice(list(KINDS), calls, p=list(KINDS.values()))
         near = vectors.tilted(world.vectors[self.rows], 0.95, chance)
-        away = vectors.unit(chance.standard_normal(near.shape))
+        mixture = vectors.Mixture(near.shape[1], len(world.vectors))
+        mixture.chance = chance
+        away = mixture.draw_apart(calls)
         self.texts = [f"How can I change setting {process}.{i} of {row}?" for i, row in enumerate(self.rows)]
         new = {"semantic hit": near, "miss": away, "write": away}
         embedder.vectors.update(
