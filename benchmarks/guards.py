@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 
 from machine import describe
-from yamabiko.core.guards import GUARDS, check, read
+from yamabiko.core.guards import GUARDS, check
+from yamabiko.core.guards import read as kept_read
 
+read = kept_read.__wrapped__  # a fresh reading each time, and not the one that is kept
 ROOT = Path(__file__).parents[1]
 TEXTS = {
     "en, no value": (

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from yamabiko.stores.memorydb.connection import Script
 
-_REMOVING = frozenset({"remove", "sweep", "drop", "unlist", "mend", "retire", "barrier"})
+_EVEN_WHEN_FULL = frozenset({"remove", "sweep", "drop", "unlist", "mend", "retire", "barrier"})
 
 
 @cache
@@ -33,7 +33,7 @@ def fencing(name: str) -> Script:
 
 
 def _shebang(name: str) -> str:
-    return f"#!lua{' flags=allow-oom' if name in _REMOVING else ''}\n"
+    return f"#!lua{' flags=allow-oom' if name in _EVEN_WHEN_FULL else ''}\n"
 
 
 def _text(name: str) -> str:
