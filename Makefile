@@ -70,12 +70,12 @@ $(VENV)/demo.stamp: pyproject.toml $(VENV)/made.stamp
 
 $(VENV)/test.stamp: pyproject.toml $(VENV)/made.stamp
 	@echo "installing what the tests need"
-	@$(PIP) install --editable '.[local,http,memorydb,aws]' --group test
+	@$(PIP) install --editable '.[local,http,memorydb,aws,tune]' --group test
 	@touch $@
 
 $(VENV)/check.stamp: pyproject.toml $(VENV)/made.stamp
 	@echo "installing what the checks need"
-	@$(PIP) install --editable '.[local,http,memorydb,aws]' --group test --group check
+	@$(PIP) install --editable '.[local,http,memorydb,aws,tune]' --group test --group check
 	@touch $@
 
 $(VENV)/bench.stamp: pyproject.toml $(VENV)/made.stamp

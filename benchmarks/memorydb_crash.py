@@ -279,7 +279,7 @@ async def failovers(folder: Path, options: argparse.Namespace) -> list[dict[str,
         await asyncio.to_thread(wait_until, lambda: len(primary.cli("CLUSTER", "SLOTS")[0]) == 4, "a replica is listed")
         address = Address.parse(f"redis://127.0.0.1:{primary.port}?name=bench&cluster=true")
         store = await MemoryDBStore.open(address, embedder=EMBEDDER, dim=DIM, timeout_seconds=2.0)
-        cache = await open_cache(store=store, embedder=Seeing(), policy=Policy(min_similarity=0.9))
+        cache = await open_cache(store=store, embedder=Seeing(), policy=Policy(max_error_rate=None, min_similarity=0.9))
         for number in range(options.failovers):
             rounds.append(await failover(cache, ledger, primary, replica, number=number, options=options))
             print(f"failover {number + 1:3}", rounds[-1], flush=True)

@@ -79,16 +79,22 @@ def options_of(command):
     return {name for one in command.params if isinstance(one, click.Option) for name in one.opts + one.secondary_opts}
 
 
+def options_under(command):
+    """A group's options are those of its commands."""
+    under = command.commands.values() if isinstance(command, click.Group) else ()
+    return options_of(command).union(*map(options_under, under))
+
+
 def undocumented(group, text):
     """Commands and options that a page of documentation lacks, and options that it makes up."""
-    sections = dict(re.findall(r"^## `yamabiko ([a-z]+)`\n(.*?)(?=^## |\Z)", text, flags=re.DOTALL | re.MULTILINE))
+    sections = dict(re.findall(r"^## `yamabiko ([a-z-]+)`\n(.*?)(?=^## |\Z)", text, flags=re.DOTALL | re.MULTILINE))
     introduction = text.partition("\n## ")[0]
     wrong = sorted(sections.keys() ^ commands(group).keys())
     wrong += [name for name in sorted(options_of(group)) if f"`{name}" not in introduction]
     for name, command in commands(group).items():
         section = sections.get(name, "")
         rows = {option for row in re.findall(r"^\| `(-.*?)` \|", section, re.MULTILINE) for option in [row.split()[0]]}
-        wrong += [f"{name} {option}" for option in sorted(rows ^ options_of(command))]
+        wrong += [f"{name} {option}" for option in sorted(rows ^ options_under(command))]
         wrong += [f"{name}: example"] * (
             f"yamabiko {name}" not in "".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))
         )
@@ -103,7 +109,7 @@ def test_every_command_and_option_is_documented():
 def test_a_missing_command_or_option_is_noticed():
     text = DOCS.read_text(encoding="utf-8")
     assert undocumented(main, text.replace("| `--dry-run` |", "")) == [
-        f"{command} --dry-run" for command in ("purge", "import", "migrate", "reindex")
+        f"{command} --dry-run" for command in ("purge", "import", "migrate", "reindex", "sign")
     ]
     assert undocumented(main, text.replace("## `yamabiko check`", "## check"))[0] == "check"
     assert undocumented(main, text.replace("`--settings", "`--sets")) == ["--settings"]

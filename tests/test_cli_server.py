@@ -334,7 +334,7 @@ def embeds(seen, _=0):
     return Answer(body={"data": found, "model": seen.body["model"]})
 
 
-UNGUARDED = Policy(min_similarity=0.7, guards={"numbers": "off", "identifiers": "off"})
+UNGUARDED = Policy(max_error_rate=None, min_similarity=0.7, guards={"numbers": "off", "identifiers": "off"})
 """Whatever is nearest answers: these tests are about vectors, and number their questions."""
 
 
@@ -358,7 +358,7 @@ def ask(url, server, dim, question):
 
 
 def fill(url, server, dim, *questions):
-    with open_sync_cache(settings=settings(url, server, dim), policy=Policy(min_similarity=1.0)) as cache:
+    with open_sync_cache(settings=settings(url, server, dim), policy=Policy(max_error_rate=None, min_similarity=1.0)) as cache:
         for question in questions:
             assert cache.remember(cache.lookup(question), f"Answer to {question}")
 
@@ -405,14 +405,14 @@ def test_what_is_stored_while_it_runs_is_not_left_out(server):
 
         def stores_meanwhile(seen, number):
             if number == 1:
-                fill(old_url, server, OLD, "Where is my new parcel?")
+                fill(old_url, server, OLD, "Where is the new museum?")
             return embeds(seen)
 
         with serving(stores_meanwhile) as (url, _):
             assert said(server, "reindex", env=env(url, NEW))["embedded"] == 2
-            assert ask(url, server, NEW, "Where was my new parcel?") == (
+            assert ask(url, server, NEW, "Where was the new museum?") == (
                 "semantic",
-                "Answer to Where is my new parcel?",
+                "Answer to Where is the new museum?",
             )
 
 

@@ -2,15 +2,46 @@
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from yamabiko.core.decide import decide
+from yamabiko.core import decide as step
+from yamabiko.core.score import EntryLabels, model_for
+from yamabiko.core.states import Position, State
 from yamabiko.types import Candidate, Entry, MissReason, Policy, Question, Reply, Scope
 
 ASKED = "the private question"
+MODEL = model_for("nobody's")
+UNPROMISED = Position(namespace="n", state=State.SERVING, threshold=0.0, calibration="none", reason="")
+
+
+def decide(candidates, policy, *, asked, min_similarity, verifier):
+    """Without a promise: the similarity alone decides."""
+    policy = replace(policy, max_error_rate=None, min_similarity=min_similarity)
+    modes = step.guard_modes(policy, "")
+    return step.decide(
+        candidates, policy, asked=asked, position=UNPROMISED, model=MODEL, modes=modes, verifier=verifier
+    )
+
+
+PROMISE = Policy()
+
+
+def promised(candidates, *, threshold, asked=ASKED, policy=PROMISE, state=State.SERVING, **position):
+    """With a promise: the score decides."""
+    where = Position(
+        namespace="n",
+        state=state,
+        threshold=threshold,
+        calibration="certified",
+        reason="so said the labels",
+        **position,
+    )
+    modes = step.guard_modes(policy, "")
+    return step.decide(candidates, policy, asked=asked, position=where, model=MODEL, modes=modes, verifier=False)
 
 
 def candidate(similarity, name="e", text=ASKED):
@@ -26,7 +57,7 @@ def test_the_best_at_or_above_the_threshold_answers():
         [candidate(0.91, "b"), candidate(0.97, "a")], Policy(), asked=ASKED, min_similarity=0.9, verifier=False
     )
     assert (decision.action, decision.candidates[0].entry.id, decision.reason) == ("serve", "a", None)
-    assert decision.reasons == ("similarity 0.9700 reaches the threshold 0.9000",)
+    assert decision.reasons == ("similarity 0.9700 reaches min_similarity 0.9000, without a promise",)
 
 
 def test_exactly_the_threshold_is_enough():
@@ -43,7 +74,7 @@ def test_below_the_threshold_names_both_numbers_and_the_near_misses():
     near = [candidate(0.85, "a"), candidate(0.88, "b")]
     decision = decide(near, Policy(), asked=ASKED, min_similarity=0.9, verifier=False)
     assert (decision.action, decision.reason) == ("generate", MissReason.BELOW_THRESHOLD)
-    assert decision.reasons == ("similarity 0.8800 is below the threshold 0.9000",)
+    assert decision.reasons == ("similarity 0.8800 is below min_similarity 0.9000",)
     assert [c.entry.id for c in decision.candidates] == ["b", "a"]
 
 
@@ -73,7 +104,7 @@ def test_without_a_verifier_or_a_range_for_it_doubt_means_a_miss(policy, verifie
 def test_below_the_verifiers_range_is_a_miss():
     decision = decide([candidate(0.6)], POLICY, asked=ASKED, min_similarity=0.9, verifier=True)
     assert (decision.action, decision.reason) == ("generate", MissReason.BELOW_THRESHOLD)
-    assert decision.reasons[1] == "similarity 0.6000 is below 0.7000, from which the verifier is asked"
+    assert decision.reasons[0].endswith("similarity 0.6000 is below 0.7000, from which the verifier is asked")
 
 
 def test_a_similarity_that_is_no_number_never_answers():
@@ -119,7 +150,7 @@ def test_the_printed_numbers_never_contradict_the_verdict(similarity, threshold)
 
 def test_two_numbers_that_look_alike_are_told_apart():
     decision = decide([candidate(0.8999999)], Policy(), asked=ASKED, min_similarity=0.9, verifier=False)
-    assert decision.reasons == ("similarity 0.8999999 is below the threshold 0.9000000",)
+    assert decision.reasons == ("similarity 0.8999999 is below min_similarity 0.9000000",)
 
 
 def test_the_best_allowed_one_answers_not_the_nearest():
@@ -160,3 +191,52 @@ def test_below_the_threshold_guards_are_not_asked():
     decision = decide(found, Policy(), asked="Where is order 4712?", min_similarity=0.9, verifier=False)
     assert decision.reason is MissReason.BELOW_THRESHOLD
     assert len(decision.reasons) == 1
+
+
+def test_with_a_promise_the_score_decides_and_not_the_rank():
+    nearest, better = candidate(0.9, "a", "the public question of another kind"), candidate(0.9, "b")
+    decision = promised([nearest, better], threshold=0.5)
+    assert (decision.action, decision.candidates[0].entry.id) == ("serve", "b")
+    assert decision.candidates[0].score >= 0.5
+    assert "certified" in decision.reasons[-1]
+
+
+def test_below_the_certified_threshold_nothing_is_served():
+    found = [candidate(0.97)]
+    score = promised(found, threshold=0.5).candidates[0].score
+    assert promised(found, threshold=score).action == "serve"
+    decision = promised(found, threshold=math.nextafter(score, 1))
+    assert (decision.action, decision.reason) == ("generate", MissReason.BELOW_THRESHOLD)
+
+
+def test_in_shadow_a_candidate_is_scored_and_not_served():
+    decision = promised([candidate(1.0)], threshold=None, state=State.SHADOW)
+    assert (decision.action, decision.reason) == ("generate", MissReason.SHADOW)
+    assert decision.candidates[0].score > 0.5
+    assert "so said the labels" in decision.reasons[-1]
+
+
+def test_min_similarity_only_tightens():
+    found = [candidate(0.9)]
+    assert promised(found, threshold=0.5).action == "serve"
+    assert promised(found, threshold=0.5, policy=Policy(min_similarity=0.95)).action == "generate"
+    assert promised(found, threshold=0.9999, policy=Policy(min_similarity=0.1)).action == "generate"
+
+
+def test_an_entry_that_labels_speak_against_has_a_lower_score():
+    found = [candidate(0.97)]
+    bad = {"e": EntryLabels(correct=0, expected=4.5, labels=5)}
+    good = {"e": EntryLabels(correct=5, expected=4.5, labels=5)}
+    plain, worse, better = (
+        promised(found, threshold=0.0, entries=entries).candidates[0] for entries in ({}, bad, good)
+    )
+    assert worse.score < plain.score < better.score
+    assert worse.population == plain.score
+    assert plain.population is None
+
+
+def test_a_guard_named_for_one_category_goes_before_the_general_one():
+    policy = Policy(guards={"numbers": "feature", "billing/numbers": "off", "travel/units": "off"})
+    assert step.guard_modes(policy, "") == {"numbers": "feature"}
+    assert step.guard_modes(policy, "billing") == {"numbers": "off"}
+    assert step.guard_modes(policy, "travel") == {"numbers": "feature", "units": "off"}

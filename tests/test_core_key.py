@@ -65,7 +65,7 @@ def test_whatever_changes_an_answer_is_part_of_the_scope(field, other):
 
 
 def test_every_field_of_a_request_is_in_the_scope_or_known_not_to_change_the_answer():
-    assert {field.name for field in fields(Request)} == {*BASE, "tags", "bypass"}
+    assert {field.name for field in fields(Request)} == {*BASE, "tags", "category", "bypass"}
 
 
 def test_system_prompt_is_part_of_the_scope():

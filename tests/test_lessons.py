@@ -19,8 +19,8 @@ from yamabiko.types import MissReason, Usage
 Q = "How do I reset my password?"
 PARAPHRASE = "How can I reset my password?"  # cosine with Q in FakeEmbedder: about 0.83
 NEAR = FakeEmbedder(dim=2, vectors={"pine": [1.0, 0.0], "larch": [0.8, 0.6]})  # cosine 0.8
-DOUBTFUL = Policy(min_similarity=0.95, verify_similarity=0.5)
-EVERYTHING = Policy(min_similarity=-1.0)
+DOUBTFUL = Policy(max_error_rate=None, min_similarity=0.95, verify_similarity=0.5)
+EVERYTHING = Policy(max_error_rate=None, min_similarity=-1.0)
 
 
 class CountingStore(MemoryStore):
@@ -108,7 +108,7 @@ def test_only_the_question_is_embedded_never_the_prompt_around_it(opened):
 
 
 def test_a_long_system_prompt_does_not_make_all_questions_alike(opened):
-    cache = opened(policy=Policy(min_similarity=0.7))
+    cache = opened(policy=Policy(max_error_rate=None, min_similarity=0.7))
     system = "You are the helpful assistant of a large company and answer politely. " * 50
     cache.answer(Request("What does the bag cost?", system=system), ScriptedModel())
     assert isinstance(cache.lookup(Request("Where is my parcel now", system=system)), Miss)
@@ -172,7 +172,7 @@ def test_two_tenants_asking_at_once_share_no_generation():
 def test_a_threshold_of_zero_is_a_threshold(opened):
     vectors = {"pine": [1, 0], "up": [0.6, 0.8], "down": [-0.6, 0.8]}
     embedder = FakeEmbedder(dim=2, vectors=vectors)
-    cache = opened(embedder=embedder, policy=Policy(min_similarity=0.0, near_miss_margin=1.0))
+    cache = opened(embedder=embedder, policy=Policy(max_error_rate=None, min_similarity=0.0, near_miss_margin=1.0))
     cache.answer("pine", ScriptedModel())
     assert isinstance(cache.lookup("up"), Hit)
     assert cache.lookup("down").reason is MissReason.BELOW_THRESHOLD
@@ -181,7 +181,7 @@ def test_a_threshold_of_zero_is_a_threshold(opened):
 def test_a_higher_threshold_never_serves_more(opened):
     served = []
     for threshold in (0.5, 0.79, 0.81, 1.0):
-        cache = opened(embedder=NEAR, policy=Policy(min_similarity=threshold))
+        cache = opened(embedder=NEAR, policy=Policy(max_error_rate=None, min_similarity=threshold))
         cache.answer("pine", ScriptedModel())
         served.append(isinstance(cache.lookup("larch"), Hit))
     assert served == [True, True, False, False]
@@ -213,7 +213,7 @@ def test_a_verifier_that_says_yes_is_named_as_the_tier(opened):
 
 
 def test_a_wrong_answer_can_be_corrected(opened):
-    cache = opened(policy=Policy(min_similarity=0.7))
+    cache = opened(policy=Policy(max_error_rate=None, min_similarity=0.7))
     cache.answer(Q, ScriptedModel({Q: "wrong"}))
     wrong = cache.lookup(PARAPHRASE)
     assert wrong.reply.text == "wrong"
@@ -267,7 +267,7 @@ def test_a_clock_set_back_revives_nothing_that_was_purged_and_shows_no_negative_
 
 
 def test_an_answer_that_lives_for_ever_outlives_a_century(opened, tmp_path):
-    cache = opened(f"sqlite:///{tmp_path}/cache.db", policy=Policy(ttl_seconds=float("inf"), min_similarity=0.7))
+    cache = opened(f"sqlite:///{tmp_path}/cache.db", policy=Policy(ttl_seconds=float("inf"), max_error_rate=None, min_similarity=0.7))
     cache.answer(Q, ScriptedModel())
     cache.drain()
     opened.clock.advance(100 * 365 * 86400)
@@ -301,7 +301,7 @@ def test_the_answer_goes_when_its_document_changes(opened):
 def test_an_exact_hit_is_one_round_trip_a_semantic_one_two_and_a_write_one():
     async def case():
         store = CountingStore()
-        async with open_cache(store=store, embedder=FakeEmbedder(), policy=Policy(min_similarity=0.7)) as cache:
+        async with open_cache(store=store, embedder=FakeEmbedder(), policy=Policy(max_error_rate=None, min_similarity=0.7)) as cache:
             for question, trips in [(Q, ["get", "search", "put"]), (Q, ["get"]), (PARAPHRASE, ["get", "search"])]:
                 store.trips.clear()
                 await cache.answer(question, ScriptedModel())
@@ -358,7 +358,7 @@ def test_nothing_that_is_said_or_asked_reaches_a_log_even_when_all_goes_wrong(ca
         store = MemoryStore(embedder="fake", dim=64)
         hooks = [LogEvents(level=logging.WARNING), broken_hook]
         clock = FakeClock()
-        policy = Policy(ttl_seconds=100, stale_seconds=50, min_similarity=0.7)
+        policy = Policy(ttl_seconds=100, stale_seconds=50, max_error_rate=None, min_similarity=0.7)
         request = Request(
             Q,
             system="Internal instructions",

@@ -324,7 +324,7 @@ async def _opened(url, settings):
 def test_one_stale_answer_is_renewed_once_however_it_is_asked():
     async def case():
         clock, model = FakeClock(), ScriptedModel()
-        policy = Policy(ttl_seconds=100, stale_seconds=50, min_similarity=0.5)
+        policy = Policy(ttl_seconds=100, stale_seconds=50, max_error_rate=None, min_similarity=0.5)
         async with fake_cache(clock=clock, policy=policy) as cache:
             await cache.answer(Q, model)
             await cache.drain()
@@ -349,7 +349,7 @@ def test_a_store_that_mixes_scopes_up_answers_nobody_with_anothers_words():
                 self.first = entry.scope
                 await super().put(entry, now=now)
 
-        policy = Policy(min_similarity=-1.0)
+        policy = Policy(max_error_rate=None, min_similarity=-1.0)
         async with open_cache(store=Mixed(embedder="fake", dim=64), embedder=FakeEmbedder(), policy=policy) as cache:
             await cache.remember(await cache.lookup(Request(Q, tenant="a")), "for a only")
             assert isinstance(await cache.lookup(Request(f"{Q} please", tenant="b")), Miss)
@@ -380,7 +380,7 @@ def test_only_a_plain_yes_is_a_yes(opened, verdicts):
             return verdicts
 
     embedder = FakeEmbedder(dim=2, vectors={"one": [1.0, 0.0], "two": [0.8, 0.6]})
-    policy = Policy(min_similarity=0.95, verify_similarity=0.5)
+    policy = Policy(max_error_rate=None, min_similarity=0.95, verify_similarity=0.5)
     cache = opened(embedder=embedder, policy=policy, verifier=Sloppy())
     cache.answer("one", ScriptedModel())
     assert isinstance(cache.lookup("two"), Miss)
@@ -393,7 +393,7 @@ def test_an_answer_that_dies_while_it_is_verified_is_not_served(opened):
             return [True]
 
     embedder = FakeEmbedder(dim=2, vectors={"one": [1.0, 0.0], "two": [0.8, 0.6]})
-    policy = Policy(min_similarity=0.95, verify_similarity=0.5, ttl_seconds=100)
+    policy = Policy(max_error_rate=None, min_similarity=0.95, verify_similarity=0.5, ttl_seconds=100)
     cache = opened(embedder=embedder, policy=policy, verifier=Slow())
     cache.answer("one", ScriptedModel())
     assert isinstance(cache.lookup("two"), Miss)

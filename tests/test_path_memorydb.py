@@ -28,7 +28,7 @@ from yamabiko.types import MissReason
 RESET = "How do I reset my password?"
 RESET_TOO = "How can I reset my password?"  # cosine with RESET in FakeEmbedder: about 0.83
 RESET_AGAIN = "How may I reset my password?"
-LOOSE = Policy(min_similarity=0.7)
+LOOSE = Policy(max_error_rate=None, min_similarity=0.7)
 DIM = 64
 
 
@@ -470,7 +470,7 @@ def test_no_tenant_sees_anothers_answer_whatever_rows_the_index_gives(place, ord
 def test_an_expired_row_that_the_index_lists_is_not_served(place):
     async def case():
         clock = FakeClock()
-        async with place.open(clock=clock, policy=Policy(min_similarity=0.7, ttl_seconds=100)) as cache:
+        async with place.open(clock=clock, policy=Policy(max_error_rate=None, min_similarity=0.7, ttl_seconds=100)) as cache:
             miss = await cache.lookup(RESET)
             await cache.remember(miss, "Click.")
             place.guard.ghosts = [(place.key_of(miss.key), 0.001)]
@@ -488,7 +488,7 @@ def test_every_answer_has_its_expiry_from_the_first_moment_and_no_hit_prolongs_i
             with cluster_engine.wire() as wire:
                 return {key: wire.ask("PEXPIRETIME", key) for key in wire.scan(f"{place.layout.questions}*")}
 
-        async with place.open(policy=Policy(min_similarity=0.7, ttl_seconds=1000)) as cache:
+        async with place.open(policy=Policy(max_error_rate=None, min_similarity=0.7, ttl_seconds=1000)) as cache:
             miss = await cache.lookup(RESET)
             place.guard.cut("EVALSHA", when="after")  # the write is the last that is heard of us
             await cache.remember(miss, "Click.")
@@ -536,7 +536,7 @@ def test_the_vector_goes_with_its_answer(place, cluster_engine):
         return int(told[told.index(b"num_docs") + 1])
 
     async def case():
-        async with place.open(policy=Policy(min_similarity=0.7, ttl_seconds=1000)) as cache:
+        async with place.open(policy=Policy(max_error_rate=None, min_similarity=0.7, ttl_seconds=1000)) as cache:
             kept, expired, purged = (topic(number)[0] for number in range(3))
             misses = {asked: await cache.lookup(asked) for asked in (kept, expired, purged)}
             for asked, miss in misses.items():
@@ -559,7 +559,7 @@ def test_the_same_question_asked_again_is_one_row(place, cluster_engine):
 
     async def case():
         clock = FakeClock()
-        async with place.open(clock=clock, policy=Policy(min_similarity=0.99, ttl_seconds=100)) as cache:
+        async with place.open(clock=clock, policy=Policy(max_error_rate=None, min_similarity=0.99, ttl_seconds=100)) as cache:
             counts = []
             for _ in range(4):  # each time the answer has expired and is made anew
                 await cache.answer(RESET, ScriptedModel())

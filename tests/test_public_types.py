@@ -29,7 +29,7 @@ def ask(cache: SyncCache) -> None:
 
 
 async def ask_async() -> None:
-    async with open_cache("memory://", policy=Policy(min_similarity=0.9)) as cache:
+    async with open_cache("memory://", policy=Policy(max_error_rate=None, min_similarity=0.9)) as cache:
         assert_type(cache, Cache)
         assert_type(await cache.answer("q", call_model_async), Reply)
     assert_type(await open_cache("memory://"), Cache)

@@ -65,7 +65,7 @@ def test_the_strongest_source_wins_for_each_setting_alone():
 
 
 def test_a_policy_can_be_given_whole():
-    policy = Policy(min_similarity=0.9, model_families={"haiku-1": "haiku"})
+    policy = Policy(max_error_rate=None, min_similarity=0.9, model_families={"haiku-1": "haiku"})
     settings = Settings.load(arguments={"policy": policy}, environ={"YAMABIKO_POLICY__CANDIDATES": "9"})
     assert settings.policy == policy
 

@@ -37,6 +37,7 @@ replies = st.builds(
     sources=st.sampled_from([(), ("s1",), ("s1", "s2")]),
     cost_usd=st.sampled_from([0.001, 0.0015]),  # near enough for hits to turn the order
 )
+marks = st.sampled_from(["", "", "s1", "s2"])
 tags = st.sampled_from([(), ("t1",), ("t1", "t2")])
 selectors = st.builds(
     Selector,
@@ -199,11 +200,13 @@ class StoreMachine(RuleBasedStateMachine):
         tags=tags,
         life=lives,
         without=st.sampled_from([False, False, True]),
+        mark=marks,
     )
-    def put(self, *, scope, asked, with_vectors, reply, tags, life, without):
+    def put(self, *, scope, asked, with_vectors, reply, tags, life, without, mark):
         self.created += 1.0
         aliases = [
-            make_question(text, scope, vector=vector) for text, vector in zip(asked[1:], with_vectors[1:], strict=False)
+            make_question(text, scope, vector=vector, signature=mark)
+            for text, vector in zip(asked[1:], with_vectors[1:], strict=False)
         ]
         entry = make_entry(
             asked[0],
@@ -215,14 +218,18 @@ class StoreMachine(RuleBasedStateMachine):
             expires=self.now + life / 2,
             stale_until=self.now + life,
             tags=tags,
+            author=mark,
+            confirmed=not mark,
+            signature=mark,
         )
+        entry = replace(entry, questions=(replace(entry.questions[0], signature=mark), *aliases))
         if without and aliases:  # as an entry is exported whose creating question another one has taken
             entry = replace(entry, questions=entry.questions[1:])
         self.both(lambda store: store.put(entry, now=self.now))
 
-    @rule(scope=scopes, text=texts, other=texts, vector=vectors_or_none)
-    def alias(self, scope, text, other, vector):
-        question = make_question(other, scope, vector=vector)
+    @rule(scope=scopes, text=texts, other=texts, vector=vectors_or_none, mark=marks)
+    def alias(self, scope, text, other, vector, mark):
+        question = make_question(other, scope, vector=vector, signature=mark)
         self.both(lambda store: store.alias(make_key(text, scope).hex, question))
 
     @rule(scope=scopes, text=texts)

@@ -13,6 +13,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -163,6 +164,8 @@ def test_a_file_of_another_application_is_refused_and_left_alone(tmp_path):
 
 
 OLDER = (
+    ("ALTER TABLE entry DROP COLUMN question_signature",),
+    ("ALTER TABLE alias DROP COLUMN signature",),
     *((f"DROP TABLE {table}",) for table in ("lease", "state", "log", "quarantine")),
     *((f"ALTER TABLE total DROP COLUMN {column}",) for column in ("fence", "barrier")),
     ("DROP INDEX alias_ns",),
@@ -294,7 +297,7 @@ def test_a_reply_that_can_not_be_read_is_absent_and_reported(tmp_path, garbage):
     asyncio.run(run())
 
 
-_ALIAS = "INSERT INTO alias VALUES (77, {entry}, 1, {key}, 1, 'x')"
+_ALIAS = "INSERT INTO alias(id, entry, ns, key, bytes, text) VALUES (77, {entry}, 1, {key}, 1, 'x')"
 
 
 @pytest.mark.parametrize(
@@ -842,6 +845,27 @@ def test_what_an_earlier_release_wrote_reads_the_same_for_ever():
         cost_usd=0.25,
         extra="{}",
     )
+
+
+def test_an_earlier_release_passes_over_what_an_entry_says_of_itself():
+    """Which read the bytes behind the format byte as a Reply: so is the reply found there, and it alone."""
+    marked = replace(make_entry("q", "はい"), author="ann", confirmed=False, signature="v1.k.mac")
+    data = codec.encode_entry(marked)
+    assert data[:1] == codec.FORMAT
+    assert msgspec.msgpack.decode(data[1:], type=Reply) == codec.decode(data) == marked.reply
+    assert codec.decode_marks(data) == codec.Marks(author="ann", confirmed=False, signature="v1.k.mac")
+
+
+def test_an_entry_without_marks_is_written_as_an_earlier_release_wrote_it():
+    plain = make_entry("q", Reply(text="author", extra='{"author":"x"}'))
+    assert codec.encode_entry(plain) == codec.encode(plain.reply)
+    assert codec.decode_marks(WRITTEN_BY_FORMAT_1) == codec.decode_marks(codec.encode(plain.reply)) == codec.Marks()
+
+
+def test_marks_that_can_not_be_read_make_no_hit():
+    marked = codec.encode_entry(replace(make_entry("q"), author="ann", confirmed=False, signature="v1"))
+    assert codec.decode_marks(marked.replace(b"\xc2", b"\x07")) is None
+    assert codec.decode_marks(marked.replace(b"ann", b"\xff\xff\xff")) is None
 
 
 def test_an_exact_only_answer_can_be_given_a_question_with_a_vector(tmp_path):

@@ -171,7 +171,7 @@ class OurCache:
     @classmethod
     async def open(cls, port: int, dim: int) -> OurCache:
         embedder = Precomputed(dim)
-        policy = Policy(min_similarity=MIN_SIMILARITY, ttl_seconds=TTL_SECONDS)
+        policy = Policy(max_error_rate=None, min_similarity=MIN_SIMILARITY, ttl_seconds=TTL_SECONDS)
         return cls(await open_cache(store=await open_store(port, dim), embedder=embedder, policy=policy), embedder)
 
     async def prepare(self, operation: str, rows: Sequence[Row]) -> Sequence[Any]:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from yamabiko.cache import Cache
 from yamabiko.core.economics import Prices, parse
+from yamabiko.core.signing import SigningKeys
 from yamabiko.errors import ConfigurationError, MissingExtra
+from yamabiko.learn.learner import Learner
 from yamabiko.lookup import NO_EMBEDDER
-from yamabiko.ports import Embedder, Store, Verifier
-from yamabiko.settings import EmbedderSettings, Settings, StoreSettings
+from yamabiko.ports import Embedder, Generate, Store, Verifier
+from yamabiko.settings import EmbedderSettings, LearnSettings, Settings, StoreSettings
 from yamabiko.sync import SyncCache
 from yamabiko.telemetry import Hook
 from yamabiko.types import Policy
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
     from yamabiko.aws.iam import IamCredentials
+    from yamabiko.generators.http import HttpModel
     from yamabiko.stores.memorydb import MemoryDBStore
     from yamabiko.stores.memorydb.address import Address
 
@@ -57,6 +60,7 @@ def open_cache(
     store: Store | None = None,
     embedder: Embedder | Literal["local", "none"] | None = None,
     verifier: Verifier | None = None,
+    judge: Generate | None = None,
     hooks: Sequence[Hook] = (),
     prices: Prices | None = None,
     clock: Callable[[], float] = time.time,
@@ -66,8 +70,9 @@ def open_cache(
     Settings of the store may stand in the URL: ``?durability=full&max_bytes=1GiB`` and the like.
 
     What is given here overrides ``settings``; what neither gives is the default. The embedder is the one on this device
-    unless another is given; ``"none"`` leaves the exact tier only. ``store`` takes the place of ``url`` for a store of
-    your own. ``hooks`` get one Event per call. ``clock`` gives seconds UTC epoch.
+    unless another is given; ``"none"`` leaves the exact tier only. ``judge``, a model, compares stored answers with
+    fresh ones: with it the cache audits its hits, learns from them and certifies its promise. ``store`` takes the place
+    of ``url`` for a store of your own. ``hooks`` get one Event per call. ``clock`` gives seconds UTC epoch.
 
     Raises, when opened, ``ConfigurationError`` (with the install command where a part is missing), ``StoreMismatch``
     for a cache made with another embedder, ``StoreUnavailable``.
@@ -84,13 +89,30 @@ def open_cache(
             used_embedder = make_embedder(replace(chosen.embedder, kind=embedder))
         else:
             used_embedder = embedder
+        used_policy = policy or chosen.policy
+        own_judge = make_judge(chosen.learn) if judge is None else None
+        keys = SigningKeys.parse(chosen.signing_keys)
         used_prices = prices or load_prices(chosen.prices_path)  # before the store: what fails leaves nothing open
-        return Cache(
-            await location.open(*identity_of(used_embedder)),
+        opened = await location.open(*identity_of(used_embedder))
+        learner = Learner(
+            opened,
             used_embedder,
-            policy=policy or chosen.policy,
+            policy=used_policy,
+            judge=judge or own_judge,
+            settings=chosen.learn,
+            timeout_seconds=location.settings.timeout_seconds,
+            hooks=hooks,
+            clock=clock,
+            close_judge=None if own_judge is None else own_judge.close,
+        )
+        await learner.open()
+        return Cache(
+            opened,
+            used_embedder,
+            policy=used_policy,
             prices=used_prices,
-            min_similarity=_default_min_similarity,
+            learner=learner,
+            signing_keys=keys,
             verifier=verifier,
             hooks=hooks,
             clock=clock,
@@ -127,10 +149,18 @@ def load_prices(path: str = "") -> Prices:
         raise ConfigurationError(f"the price file {path} can't be read: {error.strerror}") from error
 
 
-def _default_min_similarity(model: str) -> float:
-    from yamabiko.embedders.thresholds import default_min_similarity
+def make_judge(settings: LearnSettings) -> HttpModel | None:
+    """The model that the settings name as judge; None where they name none. Raises ``MissingExtra``."""
+    if not settings.judge_url:
+        return None
+    from yamabiko.generators.http import HttpModel
 
-    return default_min_similarity(model)
+    return HttpModel(
+        settings.judge_url,
+        settings.judge_model,
+        api_key=settings.judge_api_key or None,
+        timeout_seconds=settings.judge_timeout_seconds,
+    )
 
 
 def make_embedder(settings: EmbedderSettings) -> Embedder | None:

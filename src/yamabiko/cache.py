@@ -12,19 +12,21 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal, Self
+from typing import Self
 
+from yamabiko.attest import QUARANTINE_SECONDS, Attest
+from yamabiko.auditing import Auditing, drawn, missed
 from yamabiko.claims import Claims, Lease
-from yamabiko.core.admit import refusal_to_store
 from yamabiko.core.economics import Prices
-from yamabiko.core.freshness import lifetime
-from yamabiko.core.normalise import normalise
-from yamabiko.errors import ConfigurationError, InvalidRequest, Outdated, StoreError
+from yamabiko.core.signing import SigningKeys
+from yamabiko.errors import ConfigurationError, InvalidRequest
 from yamabiko.flight import Background, Flight, Pieces, was_handed_over
-from yamabiko.lookup import Lookup, Outcome, failure
-from yamabiko.ports import Embedder, Generate, Store, StreamGenerate, Verifier
+from yamabiko.learn.learner import Learner
+from yamabiko.lookup import Lookup, Outcome
+from yamabiko.ports import Embedder, Generate, SharedState, Store, StreamGenerate, Verifier
+from yamabiko.storing import Storing
 from yamabiko.stream import Heard, Stream, as_reply, unheard, whole
-from yamabiko.telemetry import Call, Hook, Watch, emit, of_call, of_write
+from yamabiko.telemetry import Call, Event, Hook, Watch, emit, of_call
 from yamabiko.types import (
     Entry,
     Hit,
@@ -32,11 +34,11 @@ from yamabiko.types import (
     Miss,
     MissReason,
     Policy,
-    Question,
     Reply,
     Request,
     Selector,
     StoreStats,
+    Vector,
 )
 
 RENEWAL_PAUSE_SECONDS = 5.0
@@ -46,8 +48,9 @@ RENEWAL_PAUSE_SECONDS = 5.0
 class Cache:
     """The semantic cache. ``open_cache`` makes one; use it as ``async with`` or call ``close()``.
 
-    ``min_similarity`` maps an embedding model's id to its default threshold. ``clock`` gives seconds UTC epoch.
-    Whatever ``generate`` raises reaches the caller untouched; a dead store or embedder only ever means a miss.
+    ``learner`` knows what may be served and learns when it was wrong. With ``signing_keys``, entries are signed, and
+    only signed ones are believed. ``clock`` gives seconds UTC epoch. Whatever ``generate`` raises reaches the caller
+    untouched; a dead store or embedder only ever means a miss.
     """
 
     def __init__(
@@ -57,7 +60,8 @@ class Cache:
         *,
         policy: Policy,
         prices: Prices,
-        min_similarity: Callable[[str], float],
+        learner: Learner,
+        signing_keys: SigningKeys | None = None,
         verifier: Verifier | None = None,
         hooks: Sequence[Hook] = (),
         clock: Callable[[], float] = time.time,
@@ -73,18 +77,34 @@ class Cache:
         self._prices = prices
         self._hooks = tuple(hooks)
         self._clock = clock
-        self._write_timeout = write_timeout_seconds
-        self._unwritten: dict[bytes, Entry] = {}
+        self._learner = learner
+        attest = Attest(signing_keys, self._vector_of)
+        unwritten: dict[bytes, Entry] = {}
         self._lookup = Lookup(
             store,
             embedder,
             policy=policy,
-            unwritten=self._unwritten,
-            min_similarity=min_similarity,
+            standing=learner.standing,
+            unwritten=unwritten,
             verifier=verifier,
             clock=clock,
+            new_id=learner.new_id,
+            hit_id=learner.hit_id,
+            attest=attest,
+            forged=self._forged,
             store_timeout_seconds=store_timeout_seconds,
             embedder_timeout_seconds=embedder_timeout_seconds,
+        )
+        self._storing = Storing(
+            store,
+            self._lookup,
+            policy=policy,
+            unwritten=unwritten,
+            hooks=self._hooks,
+            clock=clock,
+            same=learner.same,
+            attest=attest,
+            timeout_seconds=write_timeout_seconds,
         )
         self._claims = Claims(
             store,
@@ -96,21 +116,26 @@ class Cache:
         self._flight: Flight[tuple[Outcome, Reply]] = Flight()
         self._writes = Background()
         self._renewals = Background()
-        self._purges = 0
+        self._auditing = Auditing(learner, generate=self._generate, keep=self._keep_audited)
         self._renew_after: dict[str, float] = {}
         self._closing: asyncio.Task[None] | None = None
 
     # The four ways in.
 
     async def lookup(self, request: str | Request) -> Outcome:
-        """Whether the cache can answer, and why or why not. Never calls a model."""
+        """Whether the cache can answer, and why or why not. Never calls a model.
+
+        Where the cache learns from labels, a hit that was drawn for an audit comes as a miss with reason ``audit``: its
+        caller generates, and ``remember`` compares.
+        """
         watch = Watch(time.perf_counter())
-        outcome = await self._exact(_as_request(request))
+        request = _as_request(request)
+        outcome = await self._exact(request)
         if isinstance(outcome, Miss):
-            outcome = await self._lookup.by_meaning(outcome, watch)
+            outcome = drawn(outcome, await self._lookup.by_meaning(outcome, watch))
         if isinstance(outcome, Miss):
             outcome = await self._claims.fenced(outcome)
-        self._tell("lookup", outcome, watch, outcome.reply if isinstance(outcome, Hit) else None)
+        self._tell("lookup", request, outcome, watch, outcome.reply if isinstance(outcome, Hit) else None)
         return outcome
 
     async def answer(self, request: str | Request, generate: Generate) -> Reply:
@@ -122,14 +147,14 @@ class Cache:
         try:
             if isinstance(outcome, Hit):
                 reply = outcome.reply
-                self._renew_if_stale(outcome, request, generate)
+                self._look_after(outcome, request, generate)
             elif outcome.key is None:
                 reply = await self._generate(request, generate)
             else:
                 resolve = partial(self._resolve, outcome, generate, watch)
-                (outcome, reply), shared = await self._flight.once((self._purges, outcome.key.digest), resolve)
+                (outcome, reply), shared = await self._flight.once((self._storing.purges, outcome.key.digest), resolve)
         finally:
-            self._tell("answer", outcome, watch, reply, shared=shared)
+            self._tell("answer", request, outcome, watch, reply, shared=shared)
         return reply
 
     def stream(self, request: str | Request, generate: StreamGenerate) -> Stream:
@@ -141,7 +166,19 @@ class Cache:
         if not isinstance(miss, Miss):
             raise InvalidRequest("remember() takes the Miss that lookup() returned, and the reply")
         reply = self._completed(as_reply(reply), miss.request, 0.0)
-        return await self._writes.own(self._write(miss, reply, *self._admitted(miss, reply), "remember"))
+        self._auditing.made(miss, reply)
+        return await self._writes.own(
+            self._storing.write(miss, reply, *self._storing.admitted(miss, reply), "remember")
+        )
+
+    async def feedback(self, hit_id: str, *, ok: bool, request: str | Request | None = None) -> None:
+        """What a person says of a hit. ``ok=False``: at once and for good, that answer never again for that question.
+
+        ``hit_id``: ``Hit.id``. ``request``: what was asked, for an experiment's report. What is said unasked never
+        counts for a certificate. Raises ``InvalidRequest`` for an id that this cache did not give, and ``StoreError``
+        where it could not be noted: then it has not been.
+        """
+        await self._learner.feedback(hit_id, ok=ok, request=None if request is None else _as_request(request))
 
     # Around the path.
 
@@ -174,8 +211,9 @@ class Cache:
         if selector == Selector() and not everything:
             raise ConfigurationError("purge() needs a condition, such as tag=..., or everything=True")
         if not dead or selector != Selector(dead_at=selector.dead_at):
-            self._purges += 1  # what was looked up before this is not stored after it
+            self._storing.purges += 1  # what was looked up before this is not stored after it
         await self._writes.drain()
+        await self._learner.forget(selector)
         return await self.store.purge(selector)
 
     async def entries(self, selector: Selector | None = None) -> AsyncIterator[Entry]:
@@ -196,6 +234,8 @@ class Cache:
 
     async def drain(self) -> None:
         """Wait until all writes and renewals behind earlier replies are done and their events told."""
+        await self._auditing.drain()
+        await self._learner.drain()
         await self._renewals.drain()
         await self._writes.drain()
         await asyncio.sleep(0)
@@ -208,8 +248,10 @@ class Cache:
 
     async def _close(self) -> None:
         self._renewals.cancel()
+        self._auditing.cancel()  # what was drawn stands in the store, and somebody will go on with it
         try:
             await self.drain()
+            await self._learner.close()
             await self._claims.close()
             if self._embedder is not None:
                 await self._embedder.close()
@@ -223,7 +265,7 @@ class Cache:
         await self.close()
 
     async def _exact(self, request: Request) -> Outcome:
-        purges = self._purges
+        purges = self._storing.purges
         outcome = await self._lookup.exact(request)
         return replace(outcome, purges=purges) if purges and isinstance(outcome, Miss) else outcome
 
@@ -233,7 +275,7 @@ class Cache:
         outcome, lease = await self._led(miss, watch)
         pieces.outcome = outcome
         if isinstance(outcome, Hit):
-            self._renew_if_stale(outcome, miss.request, generate)
+            self._look_after(outcome, miss.request, generate)
             reply = outcome.reply
         else:
             reply = await self._generate_and_keep(outcome, generate, "remember", lease)
@@ -247,7 +289,7 @@ class Cache:
         outcome, lease = await self._led(miss, watch)
         pieces.outcome = outcome
         if isinstance(outcome, Hit):
-            self._renew_if_stale(outcome, miss.request, whole(generate, unheard))
+            self._look_after(outcome, miss.request, whole(generate, unheard))
             for piece in outcome.reply.chunks():
                 pieces.push(piece)
             return outcome, outcome.reply
@@ -258,7 +300,7 @@ class Cache:
         outcome = await self._lookup.by_meaning(miss, watch)
         if isinstance(outcome, Hit) or outcome.key is None:
             return outcome, Lease()
-        led = await self._claims.lead(outcome, partial(self._lookup.again, outcome.key))
+        led = await self._claims.lead(outcome, partial(self._lookup.again, outcome.key, outcome.request))
         return (outcome, led) if isinstance(led, Lease) else (led, Lease())
 
     async def _stream(self, request: Request, generate: StreamGenerate, stream: Heard) -> AsyncIterator[str]:
@@ -267,13 +309,13 @@ class Cache:
         shared = False
         try:
             if isinstance(outcome, Hit):
-                self._renew_if_stale(outcome, request, whole(generate, unheard))
+                self._look_after(outcome, request, whole(generate, unheard))
                 for piece in outcome.reply.chunks():
                     yield piece
                 stream.reply = outcome.reply
                 return
             # Without a key: shared with nobody.
-            key = (self._purges, outcome.key.digest) if outcome.key is not None else object()
+            key = (self._storing.purges, outcome.key.digest) if outcome.key is not None else object()
             resolve = partial(self._resolve_stream, outcome, generate, watch)
             led = told = False
             while stream.reply is None:
@@ -288,7 +330,7 @@ class Cache:
                             raise
                 led = led or not shared
         finally:
-            self._tell("stream", stream.outcome or outcome, watch, stream.reply, shared=shared)
+            self._tell("stream", request, stream.outcome or outcome, watch, stream.reply, shared=shared)
 
     async def _generate_and_keep(self, miss: Miss, generate: Generate, call: Call, lease: Lease) -> Reply:
         try:
@@ -318,12 +360,18 @@ class Cache:
 
     def _keep_behind(self, miss: Miss, reply: Reply, call: Call, lease: Lease) -> None:
         if miss.key is not None:
-            entry, why = self._admitted(miss, reply)
-            storable = entry is not None or miss.purges != self._purges  # or would be, of whoever begins now
-            writing = self._write(miss, reply, entry, why, call)
+            entry, why = self._storing.admitted(miss, reply)
+            storable = entry is not None or miss.purges != self._storing.purges  # or would be, of whoever begins now
+            writing = self._storing.write(miss, reply, entry, why, call)
+            self._auditing.made(miss, reply)
             self._writes.spawn("storing", self._claims.end_after(writing, lease, storable=storable))
 
-    def _renew_if_stale(self, hit: Hit, request: Request, generate: Generate) -> None:
+    def _keep_audited(self, hit: Hit, request: Request, fresh: Reply) -> None:
+        self._keep_behind(replace(missed(hit, request), purges=self._storing.purges), fresh, "audit", Lease())
+
+    def _look_after(self, hit: Hit, request: Request, generate: Generate) -> None:
+        """What a hit entails, after it has left: an audit, a renewal."""
+        self._auditing.served(hit, request, generate)
         if hit.stale and self._may_renew(hit.entry.id):
             self._renewals.spawn("renewing", self._renew(hit, request, generate))
 
@@ -337,17 +385,15 @@ class Cache:
         return True
 
     async def _renew(self, hit: Hit, request: Request, generate: Generate) -> None:
-        stored_as = Miss(
-            request=request,
-            key=hit.key,
-            canonical=normalise(request),
+        stored_as = replace(
+            missed(hit, request),
             reason=MissReason.EXPIRED,
             reasons=("a stale answer was served",),
-            purges=self._purges,
+            purges=self._storing.purges,
         )
 
         async def fresh() -> Hit | None:
-            found = await self._lookup.again(hit.key)
+            found = await self._lookup.again(hit.key, request)
             return found if found is not None and not found.stale else None
 
         async def make(_: Pieces) -> tuple[Outcome, Reply]:
@@ -358,74 +404,32 @@ class Cache:
 
         await self._flight.once(("renew", hit.entry.id), make)  # one renewal, however it was asked
 
-    def _admitted(self, miss: Miss, reply: Reply) -> tuple[Entry | None, str]:
-        """The entry to store, or why there is none. From now on a look-up finds it, written or not."""
-        if miss.key is None:
-            return None, "; ".join(miss.reasons)
-        if miss.purges != self._purges:
-            return None, "answers were purged after this was looked up"
-        why = refusal_to_store(miss.request, reply)
-        if why:
-            return None, why
-        entry = self._unwritten[miss.key.digest] = self._entry(miss, miss.key, reply)
-        return entry, ""
+    async def _vector_of(self, text: str) -> Vector | None:
+        return await self._lookup.vector_of(text)
 
-    async def _write(self, miss: Miss, reply: Reply, entry: Entry | None, why: str, call: Call) -> Entry | None:
-        watch = Watch(time.perf_counter())
-        outcome: Literal["stored", "refused", "failed"] = "refused"
-        if entry is not None:
-            pending = entry
-            try:
-                entry = await self._with_vector(miss, pending, watch)
-                if self._unwritten.get(pending.questions[0].digest) is pending:
-                    async with asyncio.timeout(self._write_timeout):
-                        await self._put(entry, miss.fence)
-                    outcome = "stored"
-                else:  # overtaken while it was embedded
-                    entry, why = None, "a newer answer to the same question was stored"
-            except (InvalidRequest, Outdated) as error:
-                entry, why = None, str(error)
-            except (StoreError, TimeoutError) as error:
-                entry, outcome, why = None, "failed", failure("store", error)
-            finally:
-                digest = pending.questions[0].digest
-                if self._unwritten.get(digest) is pending:
-                    del self._unwritten[digest]
-        event = of_write(call, miss, watch, reply, outcome=outcome, why=why)
+    def _forged(self, entry: Entry, key: Key) -> None:
+        """Somebody without a key has written to the store: told, and the pair left out for a while."""
+        event = Event(call="forged", outcome="refused", key=entry.id[:16], model=entry.reply.model)
         emit(self._hooks, event, asyncio.get_running_loop().call_soon)
-        return entry
+        if isinstance(self.store, SharedState):
+            until = self._clock() + QUARANTINE_SECONDS
+            work = self.store.quarantine(entry.id, key.digest, until=until, now=self._clock())
+            self._writes.spawn("quarantining", work)
 
-    async def _put(self, entry: Entry, fence: int | None) -> None:
-        if fence is None:
-            await self.store.put(entry, now=entry.created)
-        else:
-            await self.store.put(entry, now=entry.created, fence=fence)
-
-    async def _with_vector(self, miss: Miss, entry: Entry, watch: Watch) -> Entry:
-        """The entry, embedded now where the look-up did not come that far."""
-        if miss.vector is not None or miss.reason is MissReason.EMBEDDER_UNAVAILABLE or not self.policy.semantic:
-            return entry
-        vector = (await self._lookup.embedded(miss, watch)).vector
-        return replace(entry, questions=(replace(entry.questions[0], vector=vector),))
-
-    def _entry(self, miss: Miss, key: Key, reply: Reply) -> Entry:
-        now = self._clock()
-        expires, stale_until = lifetime(self.policy, now)
-        asked = miss.canonical.text or miss.request.messages[-1].text  # not folded: its case may matter to who reads it
-        return Entry(
-            id=key.hex,
-            scope=key.scope,
-            questions=(Question(digest=key.digest, text=asked, vector=miss.vector),),
-            reply=reply,
-            created=now,
-            expires=expires,
-            stale_until=stale_until,
-            tags=miss.request.tags,
-        )
-
-    def _tell(self, call: Call, outcome: Outcome, watch: Watch, reply: Reply | None, *, shared: bool = False) -> None:
+    def _tell(
+        self,
+        call: Call,
+        request: Request,
+        outcome: Outcome,
+        watch: Watch,
+        reply: Reply | None,
+        *,
+        shared: bool = False,
+    ) -> None:
         if isinstance(outcome, Hit):
             self.store.touch(outcome.entry.id)
+        if outcome.namespace:
+            self._learner.noted(request, outcome)
         if self._hooks:
             event = of_call(call, outcome, watch, reply, shared=shared)
             emit(self._hooks, event, asyncio.get_running_loop().call_soon)

@@ -7,25 +7,48 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from yamabiko.core.decide import decide, search_floor
+from yamabiko.attest import Attest, Refusal
+from yamabiko.core.decide import decide, guard_modes, search_floor
 from yamabiko.core.freshness import freshness
 from yamabiko.core.guards import GUARDS
-from yamabiko.core.key import key_of
+from yamabiko.core.key import key_of, principal
 from yamabiko.core.normalise import normalise
+from yamabiko.core.score import MIN_SCORE, model_for
+from yamabiko.core.states import Position, State
 from yamabiko.errors import ConfigurationError, EmbeddingError, StoreError, VerifierError, YamabikoError
-from yamabiko.ports import Embedder, Store, Verifier
+from yamabiko.ports import Embedder, SharedState, Store, Verifier
 from yamabiko.telemetry import Watch
-from yamabiko.types import Candidate, Entry, Hit, Key, Miss, MissReason, Policy, Request, Tier, Vector
+from yamabiko.types import (
+    Candidate,
+    Decision,
+    Entry,
+    Hit,
+    Key,
+    Miss,
+    MissReason,
+    Policy,
+    Request,
+    Tier,
+    Trial,
+    Vector,
+)
 
 T = TypeVar("T")
 Outcome: TypeAlias = Hit | Miss
+Standing: TypeAlias = Callable[[Request, Key, str], Awaitable[tuple[Policy, Position]]]
+"""The policy that applies to a request, and where its namespace stands; the text is the look-up's id.
+
+Never raises for a store that is down.
+"""
 _NORM_TOLERANCE = 0.02
 """How far from 1 a vector's squared norm may be: what a store takes."""
+_UNCONFIRMED = "the stored answer was made for somebody else, and nobody has confirmed it yet"
+_QUARANTINED = "a stored answer was found wrong for this very question"
 NO_EMBEDDER = "none"
 """Stands in the scope where there is no embedder: such a cache answers the very same questions only."""
 
@@ -34,7 +57,8 @@ class Lookup:
     """The reading half of the path.
 
     ``unwritten`` holds, by key digest, the entries whose writing is under way; they are found as if written.
-    ``min_similarity`` maps an embedding model's id to its default threshold. ``clock`` gives seconds UTC epoch.
+    ``clock`` gives seconds UTC epoch, ``new_id`` an id for each look-up, and ``hit_id`` the name under which people may
+    speak of it: of the look-up's id, the entry's id and the question's digest.
     """
 
     def __init__(
@@ -43,24 +67,33 @@ class Lookup:
         embedder: Embedder | None,
         *,
         policy: Policy,
+        standing: Standing,
         unwritten: Mapping[bytes, Entry],
-        min_similarity: Callable[[str], float],
         verifier: Verifier | None,
         clock: Callable[[], float],
+        new_id: Callable[[], str],
+        hit_id: Callable[[str, str, bytes], str],
+        attest: Attest,
+        forged: Callable[[Entry, Key], None],
         store_timeout_seconds: float,
         embedder_timeout_seconds: float,
         verifier_timeout_seconds: float = 30.0,
     ) -> None:
-        unknown = sorted(policy.guards.keys() - GUARDS.keys())
+        unknown = sorted({name.rpartition("/")[2] for name in policy.guards} - GUARDS.keys())
         if unknown:
             raise ConfigurationError(f"there is no guard {unknown[0]!r:.60}: there are {', '.join(GUARDS)}")
         self._store = store
         self._embedder = embedder
         self._policy = policy
+        self._standing = standing
+        self._shared = store if isinstance(store, SharedState) else None
         self._unwritten = unwritten
-        self._min_similarity = min_similarity
         self._verifier = verifier
         self._clock = clock
+        self._new_id = new_id
+        self._hit_id = hit_id
+        self._attest = attest
+        self._forged = forged
         self._store_timeout = store_timeout_seconds
         self._embedder_timeout = embedder_timeout_seconds
         self._verifier_timeout = verifier_timeout_seconds
@@ -77,34 +110,46 @@ class Lookup:
             return miss(key=None, reason=MissReason.SCOPE, reasons=("the policy demands a tenant and there is none",))
         key = key_of(request, canonical, embedder=self._model_for(canonical.text), policy=self._policy)
         try:
-            entry = await self._entry(key)
+            entry, refusal = await self._entry(key)
+            refused = entry is not None and entry.id != key.hex and entry.id in await self._quarantined(key)
         except (StoreError, TimeoutError) as error:
             return miss(key=key, reason=MissReason.STORE_UNAVAILABLE, reasons=(failure("store", error),))
+        if refusal is not None:  # no quarantine: the answer that is now made takes its place
+            return miss(key=key, reason=MissReason.SIGNATURE, reasons=(refusal.why,))
         if entry is None:
             return miss(key=key, reason=MissReason.ABSENT, reasons=("this very question is not stored",))
+        if refused:
+            return miss(key=key, reason=MissReason.ABSENT, reasons=(_QUARANTINED,))
         now = self._clock()
         if freshness(entry, now) == "dead":
             return miss(key=key, reason=MissReason.EXPIRED, reasons=("this very question's answer has expired",))
-        return _hit(key, Candidate(entry=entry, similarity=1.0), "exact", now, ("the very same question",))
+        candidate = Candidate(entry=entry, similarity=1.0)
+        if not _may_see(entry, request):
+            miss = partial(miss, reason=MissReason.UNCONFIRMED, reasons=(_UNCONFIRMED,))
+            return miss(key=key, nearest=(candidate,), unconfirmed=candidate)
+        return self._hit(key, candidate, "exact", ("the very same question",))
 
-    async def again(self, key: Key) -> Hit | None:
+    async def again(self, key: Key, request: Request) -> Hit | None:
         """The very same question's answer, where somebody has stored one meanwhile.
 
         Raises ``StoreError`` or ``TimeoutError``.
         """
-        entry = await self._entry(key)
-        now = self._clock()
-        if entry is None or freshness(entry, now) == "dead":
+        entry, _ = await self._entry(key)
+        if entry is None or freshness(entry, self._clock()) == "dead":
+            return None
+        if not _may_see(entry, request) or (entry.id != key.hex and entry.id in await self._quarantined(key)):
             return None
         candidate = Candidate(entry=entry, similarity=1.0)
-        return _hit(key, candidate, "exact", now, ("the very same question, answered meanwhile",))
+        return self._hit(key, candidate, "exact", ("the very same question, answered meanwhile",))
 
-    async def _entry(self, key: Key) -> Entry | None:
+    async def _entry(self, key: Key) -> tuple[Entry | None, Refusal | None]:
+        """The entry for the very same question, and why it may not be believed; an entry of our own always may."""
         entry = self._unwritten.get(key.digest)
-        if entry is None:
-            async with asyncio.timeout(self._store_timeout):
-                entry = await self._store.get(key)
-        return entry
+        if entry is not None:
+            return entry, None
+        async with asyncio.timeout(self._store_timeout):
+            entry = await self._store.get(key)
+        return entry, None if entry is None else self._attest.refusal(entry)
 
     def _model_for(self, text: str) -> str:
         if self._embedder is None:
@@ -120,46 +165,107 @@ class Lookup:
             return miss
         if self._embedder is None or not self._policy.semantic:
             return replace(miss, reasons=(*miss.reasons, "matching by meaning is off"))
+        number = self._new_id()
+        policy, position = await self._standing(miss.request, key, number)
+        miss = replace(miss, namespace=position.namespace)
+        if position.state is State.EXACT_ONLY:
+            reasons = (*miss.reasons, f"nothing is served by meaning here: {position.reason}")
+            return replace(miss, reasons=reasons)
         miss = await self.embedded(miss, watch)
         if miss.vector is None:
             return miss
-        min_similarity = self._policy.min_similarity
-        if min_similarity is None:
-            min_similarity = self._min_similarity(key.scope.embedder)
-        verifier = self._verifier is not None
         started = time.perf_counter()
         try:
-            async with asyncio.timeout(self._store_timeout):
-                candidates = await self._store.search(
-                    key.scope,
-                    miss.vector,
-                    limit=self._policy.candidates,
-                    min_similarity=search_floor(self._policy, min_similarity=min_similarity, verifier=verifier),
-                    now=self._clock(),
-                )
+            found = await self._candidates(key, miss.vector, policy)
+            candidates = [candidate for candidate in found if _may_see(candidate.entry, miss.request)]
+            decision = await self._decided(miss, key, candidates, policy, position)
+            if decision.action != "serve" and len(candidates) < len(found) and miss.unconfirmed is None:
+                held = [candidate for candidate in found if not _may_see(candidate.entry, miss.request)]
+                miss = _held(miss, await self._decided(miss, key, held, policy, position))
         except (StoreError, TimeoutError) as error:
             reasons = (*miss.reasons, failure("store", error))
             return replace(miss, reason=MissReason.STORE_UNAVAILABLE, reasons=reasons)
         finally:
             watch.search_seconds += time.perf_counter() - started
+        return await self._outcome(miss, key, decision, position, number)
+
+    async def _candidates(self, key: Key, vector: Vector, policy: Policy) -> Sequence[Candidate]:
+        """Steps 5: what is near in this scope. Raises ``StoreError`` or ``TimeoutError``."""
+        floor = search_floor(policy, model_for(key.scope.embedder), verifier=self._verifier is not None)
+        async with asyncio.timeout(self._store_timeout):
+            found = await self._store.search(
+                key.scope, vector, limit=policy.candidates, min_similarity=floor, now=self._clock()
+            )
         # A store that mixes scopes up must not answer with another tenant's words.
-        candidates = [found for found in candidates if found.entry.scope.digest == key.scope.digest]
-        decision = decide(
-            candidates,
-            self._policy,
+        own = [candidate for candidate in found if candidate.entry.scope.digest == key.scope.digest]
+        good, bad = self._attest.believed(own)
+        for candidate, _ in bad:
+            self._forged(candidate.entry, key)
+        return good
+
+    async def _decided(
+        self, miss: Miss, key: Key, candidates: Sequence[Candidate], policy: Policy, position: Position
+    ) -> Decision:
+        """Step 6, without what is no answer to this very question. Raises ``StoreError`` or ``TimeoutError``."""
+        step = partial(
+            decide,
+            policy=policy,
             asked=miss.canonical.text,
-            min_similarity=min_similarity,
-            verifier=verifier,
+            position=position,
+            model=model_for(key.scope.embedder),
+            modes=guard_modes(policy, miss.request.category),
+            verifier=self._verifier is not None,
         )
+        decision: Decision = step(candidates)
+        if decision.action == "generate":
+            return decision
+        # Asked for only where it matters: most look-ups come to nothing.
+        out = dict.fromkeys(await self._quarantined(key), _QUARANTINED)
+        told: tuple[str, ...] = ()
+        while decision.candidates and decision.reason is None:
+            out |= await self._misplaced(miss, key, decision)
+            told += tuple(out[found.entry.id] for found in candidates if found.entry.id in out)
+            if not any(found.entry.id in out for found in decision.candidates):
+                break
+            candidates = [found for found in candidates if found.entry.id not in out]
+            decision = step(candidates)
+        return replace(decision, reasons=(*told, *decision.reasons))
+
+    async def _misplaced(self, miss: Miss, key: Key, decision: Decision) -> Mapping[str, str]:
+        """Of those who may answer, who does not resemble the question as their store says, by entry: and why."""
+        if miss.vector is None or not self._attest.on:
+            return {}
+        found = {}
+        for candidate in decision.candidates if decision.action == "verify" else decision.candidates[:1]:
+            refusal = await self._attest.misplaced(candidate, miss.vector)
+            if refusal is not None:
+                found[candidate.entry.id] = refusal.why
+                if refusal.forged:
+                    self._forged(candidate.entry, key)
+        return found
+
+    async def _outcome(self, miss: Miss, key: Key, decision: Decision, position: Position, number: str) -> Outcome:
+        """What the decision comes to, and whether this look-up was drawn for a label."""
         reasons = (*miss.reasons, *decision.reasons)
+        trial = _drawn(number, miss, decision, position)
         if decision.action == "serve":
-            return _hit(key, decision.candidates[0], "semantic", self._clock(), reasons)
-        miss = replace(miss, reasons=reasons, nearest=tuple(candidates))
+            best = decision.candidates[0]
+            return self._hit(key, best, "semantic", reasons, number=number, position=position, trial=trial)
+        miss = replace(miss, reasons=reasons, nearest=decision.candidates, trial=trial)
         if decision.action == "verify":
             return await self._verified(miss, key, decision.candidates)
-        if decision.reason is None or (miss.reason is MissReason.EXPIRED and not candidates):
+        if miss.unconfirmed is not None or decision.reason is None:
+            return miss
+        if miss.reason is MissReason.EXPIRED and not decision.candidates:
             return miss
         return replace(miss, reason=decision.reason)
+
+    async def _quarantined(self, key: Key) -> frozenset[str]:
+        """The entries that are no answer to this question. Raises ``StoreError`` or ``TimeoutError``."""
+        if self._shared is None:
+            return frozenset()
+        async with asyncio.timeout(self._store_timeout):
+            return await self._shared.quarantined(key.digest, now=self._clock())
 
     async def embedded(self, miss: Miss, watch: Watch) -> Miss:
         """The miss with its vector; without one, and with the reason, where there is nothing to embed."""
@@ -167,10 +273,8 @@ class Lookup:
             reasons = (*miss.reasons, miss.canonical.not_embedded)
             return replace(miss, reason=_unless_expired(miss, MissReason.BYPASS), reasons=reasons)
         started = time.perf_counter()
-        embedding = self._embedder.embed([miss.canonical.text])
         try:
-            vectors = await _within(self._embedder_timeout, embedding, EmbeddingError)
-            vector = _sound(vectors, self._embedder.dim)
+            vector = await self.vector_of(miss.canonical.text)
         except (EmbeddingError, TimeoutError) as error:
             reasons = (*miss.reasons, failure("embedder", error))
             return replace(miss, reason=_unless_expired(miss, MissReason.EMBEDDER_UNAVAILABLE), reasons=reasons)
@@ -186,6 +290,46 @@ class Lookup:
         reason = _unless_expired(miss, MissReason.BYPASS)
         return replace(miss, canonical=canonical, reason=reason, reasons=(*miss.reasons, why))
 
+    def _hit(
+        self,
+        key: Key,
+        candidate: Candidate,
+        tier: Tier,
+        reasons: tuple[str, ...],
+        *,
+        number: str = "",
+        position: Position | None = None,
+        trial: Trial | None = None,
+    ) -> Hit:
+        entry, now = candidate.entry, self._clock()
+        stale = freshness(entry, now) == "stale"
+        return Hit(
+            key=key,
+            entry=entry,
+            tier=tier,
+            similarity=candidate.similarity,
+            reasons=(*reasons, "past its expiry, within the stale window") if stale else reasons,
+            age_seconds=max(0.0, now - entry.created),
+            stale=stale,
+            id=self._hit_id(number or self._new_id(), entry.id, key.digest),
+            score=candidate.score,
+            p_correct=candidate.p_correct,
+            error_upper=None if position is None else position.error_upper,
+            calibration="none" if position is None else position.calibration,
+            namespace="" if position is None else position.namespace,
+            trial=trial,
+        )
+
+    async def vector_of(self, text: str) -> Vector | None:
+        """The vector of a text; None without an embedder, or where it would not see all of it.
+
+        Raises ``EmbeddingError`` or ``TimeoutError``.
+        """
+        if self._embedder is None:
+            return None
+        vectors = await _within(self._embedder_timeout, self._embedder.embed([text]), EmbeddingError)
+        return _sound(vectors, self._embedder.dim)
+
     async def _verified(self, miss: Miss, key: Key, candidates: Sequence[Candidate]) -> Outcome:
         verdicts: Sequence[bool] = ()
         reasons = (*miss.reasons, "the verifier said no")
@@ -198,22 +342,39 @@ class Lookup:
         for candidate, same in zip(candidates, verdicts, strict=False):
             if same is True and freshness(candidate.entry, self._clock()) != "dead":  # it may have died meanwhile
                 reasons = (*miss.reasons, "the verifier said that the answer is the same")
-                return _hit(key, candidate, "verified", self._clock(), reasons)
+                return self._hit(key, candidate, "verified", reasons)
         return replace(miss, reason=MissReason.VERIFIER_SAID_NO, reasons=reasons)
 
 
-def _hit(key: Key, candidate: Candidate, tier: Tier, now: float, reasons: tuple[str, ...]) -> Hit:
-    entry = candidate.entry
-    stale = freshness(entry, now) == "stale"
-    return Hit(
-        key=key,
-        entry=entry,
-        tier=tier,
-        similarity=candidate.similarity,
-        reasons=(*reasons, "past its expiry, within the stale window") if stale else reasons,
-        age_seconds=max(0.0, now - entry.created),
-        stale=stale,
+def _drawn(number: str, miss: Miss, decision: Decision, position: Position) -> Trial | None:
+    """Whether the best allowed candidate is to be compared with a fresh answer: by a lot, never by what it is."""
+    best = decision.candidates[0] if decision.candidates else None
+    if position.design is None or best is None or best.score is None or best.score < MIN_SCORE:
+        return None
+    if not position.design.draws(number, best.score):
+        return None
+    return Trial(
+        id=number,
+        namespace=position.namespace,
+        design=position.design.id,
+        score=best.score,
+        candidate=best,
+        served=decision.action == "serve",
+        vector=miss.vector if decision.action == "serve" else None,
     )
+
+
+def _may_see(entry: Entry, request: Request) -> bool:
+    """Whether an entry may answer this request's principal, so far as confirmation goes."""
+    return entry.confirmed or (entry.author != "" and entry.author == principal(request))
+
+
+def _held(miss: Miss, decision: Decision) -> Miss:
+    """The miss, with the candidate that would have answered but for its confirmation, if there is one."""
+    if decision.action != "serve":
+        return miss
+    reasons = (*miss.reasons, _UNCONFIRMED)
+    return replace(miss, reason=MissReason.UNCONFIRMED, reasons=reasons, unconfirmed=decision.candidates[0])
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, T], kind: type[EmbeddingError | VerifierError]) -> T:

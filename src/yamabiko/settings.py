@@ -38,15 +38,23 @@ def _about(doc: str, unit: str = "", low: float | None = None, high: float | Non
 
 _POLICY = MappingProxyType(
     {
-        "min_similarity": _about(
-            "from here on an answer may be served by meaning; none: the embedder's own default", "cosine", -1, 1
+        "max_error_rate": _about(
+            "of the answers served by meaning at most so many are wrong; none: no promise, min_similarity decides",
+            "share",
+            0.0001,
+            0.5,
         ),
+        "confidence": _about("how sure that is", "share", 0.8, 0.9999),
+        "on": _about("hit: wrong ones among the hits by meaning; request: among all requests that look for one"),
+        "min_similarity": _about("below this nothing is served by meaning, whatever its score", "cosine", -1, 1),
         "verify_similarity": _about("from here on the verifier is asked, where there is one", "cosine", -1, 1),
         "near_miss_margin": _about("how far below these a near miss is still reported", "cosine", 0, 2),
         "candidates": _about("how many stored entries are considered for one request", "entries", 1, 100),
         "semantic": _about("false: only the very same question is answered"),
         "ttl_seconds": _about("life of an answer; a hit never prolongs it", "seconds", 0.001),
         "stale_seconds": _about("how long after that it may be served while it is renewed", "seconds", 0),
+        "users": _about("a user's answers are for that user alone always, or where personal; one: there is only one"),
+        "confirm": _about("an answer is its author's alone until the same was made for somebody else"),
         "require_tenant": _about("a request without a tenant is a miss and not stored"),
         "model_families": _about("models that share answers, each with the name of its family", "family"),
         "guards": _about("what a guard does where it finds a difference: veto, feature or off", "mode"),
@@ -122,6 +130,42 @@ class EmbedderSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LearnSettings:
+    """How the cache learns when it was wrong, where there is a judge. Raises ``ConfigurationError``."""
+
+    judge_url: str = field(
+        default="", repr=False, metadata=_about("base URL of the OpenAI-compatible model that judges; empty: no judge")
+    )
+    judge_model: str = field(default="", metadata=_about("name of that model"))
+    judge_api_key: str = field(default="", repr=False, metadata=_about("bearer token for it; never shown"))
+    judge_false_accept: float = field(
+        default=0.1,
+        metadata=_about(
+            "so large a share of wrong answers the judge may let pass: the test allows for it", "share", 0, 0.9
+        ),
+    )
+    per_minute: int = field(default=20, metadata=_about("labels of one process in a minute", "labels", 0, 100_000))
+    per_day: int = field(
+        default=1000, metadata=_about("labels of all processes in a day (UTC); 0: none", "labels", 0, 10_000_000)
+    )
+    similar_from: float | None = field(
+        default=0.97,
+        metadata=_about("answers so similar are the same, if no guard objects; none: ask the judge", "cosine", 0, 1),
+    )
+    judge_timeout_seconds: float = field(
+        default=60.0, metadata=_about("after that the judge counts as unsure", "seconds", 0.001, 3600)
+    )
+    refresh_seconds: float = field(
+        default=30.0, metadata=_about("how soon one process sees what others have learned", "seconds", 0.001, 86400)
+    )
+
+    def __post_init__(self) -> None:
+        _check(self, "learn.")
+        if self.judge_url and not self.judge_model:
+            raise ConfigurationError("learn.judge_model must be set where learn.judge_url is")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that can be set. ``sources`` says where each value that is not a default came from.
 
@@ -134,9 +178,17 @@ class Settings:
         metadata=_about("the store: sqlite:///FILE, memorydb://HOST, valkey://HOST, redis://HOST or memory://"),
     )
     prices_path: str = field(default="", metadata=_about("your own price file; empty: the one in the package"))
+    signing_keys: str = field(
+        default="",
+        repr=False,
+        metadata=_about(
+            "keys that sign entries, id:base64,id:base64, the newest first; empty: no signatures; never shown"
+        ),
+    )
     policy: Policy = field(default_factory=Policy)
     store: StoreSettings = field(default_factory=StoreSettings)
     embedder: EmbedderSettings = field(default_factory=EmbedderSettings)
+    learn: LearnSettings = field(default_factory=LearnSettings)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -161,7 +213,7 @@ class Settings:
                 raise ConfigurationError(f"there is no setting {name} ({source}); the nearest is {nearest}")
             values[name] = known_settings()[name].read(raw, source)
             sources[name] = source
-        parts: dict[str, dict[str, Any]] = {"": {}, "policy": {}, "store": {}, "embedder": {}}
+        parts: dict[str, dict[str, Any]] = {"": {}, "policy": {}, "store": {}, "embedder": {}, "learn": {}}
         for name, value in values.items():
             part, _, leaf = name.rpartition(".")
             parts[part][leaf] = value
@@ -169,6 +221,7 @@ class Settings:
             policy=Policy(**parts["policy"]),
             store=StoreSettings(**parts["store"]),
             embedder=EmbedderSettings(**parts["embedder"]),
+            learn=LearnSettings(**parts["learn"]),
             sources=MappingProxyType(sources),
             **parts[""],
         )
@@ -260,7 +313,7 @@ def explain(settings: Settings) -> dict[str, tuple[object, str]]:
         value = getattr(getattr(settings, part) if part else settings, leaf)
         source = settings.sources.get(name, "default" if value == setting.default else "argument")
         if setting.secret and value:
-            value = re.sub(r"(?<=://)[^/]*@", f"{MASK}@", value) if "://" in value else MASK
+            value = re.sub(r"(?<=://)[^/]*@", f"{MASK}@", value) if leaf.endswith("url") and "://" in value else MASK
         lines[name] = (dict(value) if isinstance(value, Mapping) else value, source)
     return lines
 
@@ -277,7 +330,13 @@ def settings_table() -> str:
 @cache
 def known_settings() -> Mapping[str, Setting]:
     """Every leaf of the tree by its dotted name, in the order of the documentation."""
-    parts: Mapping[str, Any] = {"": Settings, "policy.": Policy, "store.": StoreSettings, "embedder.": EmbedderSettings}
+    parts: Mapping[str, Any] = {
+        "": Settings,
+        "policy.": Policy,
+        "store.": StoreSettings,
+        "embedder.": EmbedderSettings,
+        "learn.": LearnSettings,
+    }
     known = {}
     for prefix, part in parts.items():
         hints = get_type_hints(part)

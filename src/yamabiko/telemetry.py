@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
 
-from yamabiko.types import Hit, Miss, MissReason, Reply, Tier
+from yamabiko.types import Hit, Miss, MissReason, Reply, Tier, Trial
 
-Call: TypeAlias = Literal["lookup", "answer", "stream", "remember", "renew"]
+Call: TypeAlias = Literal["lookup", "answer", "stream", "remember", "renew", "audit", "label", "standing", "forged"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,9 @@ class Event:
     """One call of the cache.
 
     ``outcome`` is hit or miss for look-ups, raised where no answer came (the model failed, or the caller left); for
-    writes it is stored, refused (the reply is not worth keeping) or failed (the store is not well). ``key`` is the
+    writes it is stored, refused (the reply is not worth keeping) or failed (the store is not well); for a label same,
+    different or unsure, of a stored answer and a fresh one; for a namespace's standing its new state, with ``why``.
+    ``key`` is the
     first 16 hexadecimal digits of the key. ``shared`` says that the call waited for another caller's generation, in
     this process or another one.
     ``seconds`` is the whole call, ``embed_seconds`` and ``search_seconds`` what two of its steps took. ``saved_*`` are
@@ -29,12 +31,16 @@ class Event:
     """
 
     call: Call
-    outcome: Literal["hit", "miss", "raised", "stored", "refused", "failed"]
+    outcome: str
     tier: Tier | None = None
     reason: MissReason | None = None
     key: str = ""
     model: str = ""
     similarity: float | None = None
+    score: float | None = None
+    error_upper: float | None = None
+    calibration: str = ""
+    namespace: str = ""
     stale: bool = False
     shared: bool = False
     seconds: float = 0.0
@@ -72,6 +78,10 @@ def of_call(call: Call, outcome: Hit | Miss, watch: Watch, reply: Reply | None, 
         key=outcome.key.hex[:16] if outcome.key is not None else "",
         model=told.model,
         similarity=outcome.similarity,
+        score=None if hit is None else hit.score,
+        error_upper=None if hit is None else hit.error_upper,
+        calibration="" if hit is None or hit.tier == "exact" else hit.calibration,
+        namespace=outcome.namespace,
         stale=hit is not None and hit.stale,
         shared=shared,
         seconds=seconds,
@@ -100,6 +110,20 @@ def of_write(
         output_tokens=reply.usage.output_tokens,
         spent_usd=reply.cost_usd if call == "renew" else 0.0,
         why=why,
+    )
+
+
+def of_label(trial: Trial, verdict: str, how: str, *, spent_usd: float = 0.0) -> Event:
+    """What comparing a stored answer with a fresh one came to."""
+    return Event(
+        call="label",
+        outcome=verdict,
+        key=trial.candidate.entry.id[:16],
+        similarity=trial.candidate.similarity,
+        score=trial.score,
+        namespace=trial.namespace,
+        spent_usd=spent_usd,
+        why=how,
     )
 
 
@@ -142,7 +166,7 @@ class Counters:
 
     def __call__(self, event: Event) -> None:
         """Count one event."""
-        if event.call in ("remember", "renew"):
+        if event.call in ("remember", "renew", "audit", "label", "standing", "forged"):
             self.counts[f"{event.call}_{event.outcome}"] += 1
             self.spent_usd += event.spent_usd
             return

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from yamabiko.errors import ConfigurationError, InvalidRequest
+from yamabiko.errors import InvalidRequest
 from yamabiko.message import Message, frozen_json
+from yamabiko.policy import Policy as Policy  # noqa: PLC0414 - all ten nouns are found here
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +39,9 @@ class Request:
     ``tools``, ``tool_choice``, ``response_format`` and ``sampling`` take any JSON value and are kept as canonical
     JSON. ``tenant`` partitions the cache; ``user`` narrows it to one person where the request is personal;
     ``knowledge`` is the version of the documents that stand behind the answer. ``tags`` label the stored answer
-    for later removal. ``bypass``, when set, says why this request must not meet the cache at all.
+    for later removal. ``category`` names the kind of question ("billing"): answers are shared across categories, but
+    each has labels, certificates and guards of its own. ``bypass``, when set, says why this request must not meet the
+    cache at all.
 
     Raises ``InvalidRequest``.
     """
@@ -54,6 +57,7 @@ class Request:
     sampling: str = field(repr=False)  # a field that we have never heard of may hold a token or a document
     knowledge: str
     tags: tuple[str, ...] = field(repr=False)
+    category: str
     bypass: str
 
     def __init__(
@@ -70,12 +74,13 @@ class Request:
         sampling: object = None,
         knowledge: str = "",
         tags: Sequence[str] = (),
+        category: str = "",
         bypass: str = "",
     ) -> None:
         if isinstance(messages, str):
             messages = (Message(role="user", text=messages),)
         texts = {"model": model, "system": system, "tenant": tenant, "user": user, "knowledge": knowledge}
-        texts["bypass"] = bypass
+        texts |= {"category": category, "bypass": bypass}
         for name, value in texts.items():
             if not isinstance(value, str):
                 raise InvalidRequest(f"{name} must be a text, not {type(value).__name__}")
@@ -186,11 +191,15 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One way an answer has been asked for. ``digest`` is the Key's (32 bytes); ``vector`` (dim,) float32, norm 1."""
+    """One way an answer has been asked for. ``digest`` is the Key's (32 bytes); ``vector`` (dim,) float32, norm 1.
+
+    ``signature`` binds it to its entry: see ``yamabiko.core.signing``; empty where no key is configured.
+    """
 
     digest: bytes
     text: str = field(repr=False)
     vector: Vector | None = field(default=None, repr=False, compare=False)
+    signature: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +211,8 @@ class Entry:
     both absolute (seconds UTC epoch, ``inf`` for never). A hit never changes them.
     ``questions`` are those that the store was asked for: the matched one from ``get`` and ``search``, all of them,
     the creating one first, from ``entries``.
+    ``author``: for whom the answer was made, a digest; empty where nobody keeps it. ``confirmed``: whether it may be
+    served to others. ``signature``: see ``yamabiko.core.signing``; empty where no key is configured.
     """
 
     id: str
@@ -212,19 +223,49 @@ class Entry:
     expires: float = math.inf
     stale_until: float = math.inf
     tags: tuple[str, ...] = field(default=(), repr=False)
+    author: str = ""
+    confirmed: bool = True
+    signature: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """An entry that might answer, the question of it that matched, and that question's cosine."""
+    """An entry that might answer, the question of it that matched, and that question's cosine.
+
+    ``score``: what step 6 made of it, in (0, 1); None before, and where a guard refused it. ``p_correct``: the
+    probability that the answer is right, as the score was calibrated on public data. ``population``: the score without
+    what labels have said of this very entry; None where they have said nothing.
+    """
 
     entry: Entry
     similarity: float
+    score: float | None = None
+    population: float | None = None
+    p_correct: float | None = None
 
     @property
     def question(self) -> Question:
         """The matched question."""
         return self.entry.questions[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A look-up drawn for a label: whether its best allowed candidate would have been the right answer.
+
+    ``id``: the look-up's, never used twice. ``namespace`` and ``design``: whose label it will be, and which design drew
+    it. ``score``: the candidate's at that time, by which alone the label counts. ``served``: whether it was a hit;
+    otherwise (shadow, grey zone) a fresh answer was made anyway. ``vector``: the question's, (dim,) float32, so that it
+    can become an alias; None where the fresh answer gets an entry of its own.
+    """
+
+    id: str
+    namespace: str
+    design: str
+    score: float
+    candidate: Candidate
+    served: bool
+    vector: Vector | None = field(default=None, repr=False, compare=False)
 
 
 class MissReason(StrEnum):
@@ -237,9 +278,17 @@ class MissReason(StrEnum):
     SCOPE = "scope"
     """The request can't be placed in a scope (no tenant where the policy demands one)."""
     BELOW_THRESHOLD = "below_threshold"
-    """The most similar question is not similar enough."""
+    """The best candidate's score or similarity does not reach the threshold."""
+    SHADOW = "shadow"
+    """A candidate would do, but in this namespace nothing is served by meaning until labels have shown it safe."""
+    AUDIT = "audit"
+    """A stored answer would have been served; this look-up was drawn to be answered afresh and compared."""
     GUARD = "guard"
     """A candidate is similar enough, and a guard found a difference; the reasons name it."""
+    SIGNATURE = "signature"
+    """A stored answer is not signed as this cache signs, or its question is not where its store says that it is."""
+    UNCONFIRMED = "unconfirmed"
+    """The stored answer was made for somebody else, and nobody has confirmed it yet (``Policy.confirm``)."""
     VERIFIER_SAID_NO = "verifier_said_no"
     BYPASS = "bypass"
     """The request must not meet the cache, or has nothing that could be matched by meaning."""
@@ -263,6 +312,9 @@ class Decision:
 
 Tier: TypeAlias = Literal["exact", "semantic", "verified"]
 
+Calibration: TypeAlias = Literal["certified", "uncalibrated", "none"]
+"""What stands behind a threshold: labels of this very traffic, public data, or nothing but the user's own number."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
@@ -271,6 +323,10 @@ class Hit:
     ``similarity`` is 1.0 for an exact hit. ``question`` is the stored question that matched. ``stale`` says that the
     answer is past its expiry but within the policy's stale window. ``shared``: another process made the answer while
     this one waited for it.
+
+    ``id`` is what ``Cache.feedback`` takes. ``score``, ``p_correct``: see ``Candidate``; None for an exact hit.
+    ``calibration`` says what stands behind serving it by meaning, and ``error_upper`` is the certified upper bound on
+    the wrong share of such hits in ``namespace``; None where nothing is certified. ``trial``: this hit is audited.
     """
 
     key: Key
@@ -281,6 +337,13 @@ class Hit:
     age_seconds: float
     stale: bool = False
     shared: bool = False
+    id: str = ""
+    score: float | None = None
+    p_correct: float | None = None
+    error_upper: float | None = None
+    calibration: Calibration = "none"
+    namespace: str = ""
+    trial: Trial | None = field(default=None, repr=False, compare=False)
 
     @property
     def reply(self) -> Reply:
@@ -300,6 +363,8 @@ class Miss:
     ``key`` is None where the request has no place in the cache (bypass, scope); such a miss is never remembered.
     ``nearest`` are near misses, best first. ``purges`` is how many purges its cache had seen: an answer made from what
     was known before a purge is not stored after it. ``fence`` says the same of the purges of all who share the store.
+    ``trial``: the answer that is now made will be compared with a stored one. ``unconfirmed``: a stored answer that
+    would do but for ``Policy.confirm``; if the answer that is now made is the same, it is confirmed.
     """
 
     request: Request
@@ -311,59 +376,14 @@ class Miss:
     nearest: tuple[Candidate, ...] = field(default=(), repr=False)
     purges: int = field(default=0, repr=False, compare=False)
     fence: int | None = field(default=None, repr=False, compare=False)
+    namespace: str = ""
+    trial: Trial | None = field(default=None, repr=False, compare=False)
+    unconfirmed: Candidate | None = field(default=None, repr=False, compare=False)
 
     @property
     def similarity(self) -> float | None:
         """Cosine of the nearest stored question; None when nothing came near."""
         return self.nearest[0].similarity if self.nearest else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """What the user wants of the cache.
-
-    ``min_similarity``: cosine in [-1, 1] from which a stored answer may be served by meaning; None takes the
-    embedder's default from a measured data file. ``verify_similarity``: from here up to ``min_similarity`` the
-    verifier is asked, where there is one. ``near_miss_margin``: how far below the lowest of the two a candidate is
-    still reported. ``candidates``: how many are considered (1 to 100). ``semantic``: False leaves the exact tier only.
-    ``ttl_seconds``: life of an answer (> 0, ``inf`` for ever; default 7 days). ``stale_seconds``: how long after that
-    it may be served while it is renewed (>= 0). ``require_tenant``: a request without a tenant is never stored.
-    ``model_families``: model names that share answers, as ``{"claude-haiku-2026-01": "haiku"}``.
-    ``guards``: what a guard does, by its name, ``{"numbers": "veto"}``: ``veto`` forbids an answer where it finds a
-    difference, ``feature`` only notes it, ``off`` does not look; guards that are not named have their defaults.
-
-    Raises ``ConfigurationError``.
-    """
-
-    min_similarity: float | None = None
-    verify_similarity: float | None = None
-    near_miss_margin: float = 0.05
-    candidates: int = 5
-    semantic: bool = True
-    ttl_seconds: float = 7 * 86400.0
-    stale_seconds: float = 0.0
-    require_tenant: bool = False
-    model_families: Mapping[str, str] = field(default_factory=dict)
-    guards: Mapping[str, Literal["veto", "feature", "off"]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        ranges = {
-            "min_similarity": (-1, 1),
-            "verify_similarity": (-1, 1),
-            "near_miss_margin": (0, 2),
-            "candidates": (1, 100),
-        }
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ConfigurationError(f"{name} must be in [{low}, {high}], not {value}")
-        if not self.ttl_seconds > 0:
-            raise ConfigurationError(f"ttl_seconds must be above 0, not {self.ttl_seconds}")
-        if not self.stale_seconds >= 0:
-            raise ConfigurationError(f"stale_seconds must be 0 or more, not {self.stale_seconds}")
-        for guard, mode in self.guards.items():
-            if mode not in {"veto", "feature", "off"}:
-                raise ConfigurationError(f"guards: {guard} must be veto, feature or off, not {mode!r:.60}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,16 +52,20 @@ class ScopeLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     embedder: str
 
 
-class QuestionLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A question; ``digest`` in hexadecimal digits, ``vector`` in base64 or null."""
+class QuestionLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A question; ``digest`` in hexadecimal digits, ``vector`` in base64 or null; ``signature`` only where it has one.
+
+    What has a default is left out where it is that, so that an older release reads what it knows.
+    """
 
     digest: str
     text: str
     vector: str | None
+    signature: str = ""
 
 
-class EntryLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An entry; times are seconds UTC epoch, null for never."""
+class EntryLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An entry; times are seconds UTC epoch, null for never. What has a default is left out where it is that."""
 
     id: str
     scope: ScopeLine
@@ -71,6 +75,9 @@ class EntryLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     expires: float | None
     stale_until: float | None
     tags: list[str]
+    author: str = ""
+    confirmed: bool = True
+    signature: str = ""
 
 
 def to_line(entry: Entry) -> bytes:
@@ -86,7 +93,12 @@ def to_line(entry: Entry) -> bytes:
             embedder=entry.scope.embedder,
         ),
         questions=[
-            QuestionLine(digest=question.digest.hex(), text=question.text, vector=_vector_text(question.vector))
+            QuestionLine(
+                digest=question.digest.hex(),
+                text=question.text,
+                vector=_vector_text(question.vector),
+                signature=question.signature,
+            )
             for question in entry.questions
         ],
         reply=entry.reply,
@@ -94,6 +106,9 @@ def to_line(entry: Entry) -> bytes:
         expires=_or_null(entry.expires),
         stale_until=_or_null(entry.stale_until),
         tags=list(entry.tags),
+        author=entry.author,
+        confirmed=entry.confirmed,
+        signature=entry.signature,
     )
     return msgspec.json.encode(line) + b"\n"
 
@@ -111,6 +126,7 @@ def from_line(line: bytes, dim: int) -> Entry:
             digest=_digest(question.digest, "a question's digest"),
             text=question.text,
             vector=_vector(question.vector, dim),
+            signature=question.signature,
         )
         for question in found.questions
     )
@@ -133,6 +149,9 @@ def from_line(line: bytes, dim: int) -> Entry:
         expires=times[1],
         stale_until=times[2],
         tags=tuple(found.tags),
+        author=found.author,
+        confirmed=found.confirmed,
+        signature=found.signature,
     )
 
 

@@ -73,7 +73,12 @@ def existing(console: Console) -> tuple[Settings, RecordedEmbedder]:
         return settings, RecordedEmbedder(*found)
     if isinstance(location, MemoryLocation):
         return settings, asyncio.run(named_embedder(settings))
-    raise ConfigurationError(f"there is no cache {location}: {_name_it(location)}")
+    raise no_cache(location)
+
+
+def no_cache(location: Location) -> ConfigurationError:
+    """The error that says so, and what to do."""
+    return ConfigurationError(f"there is no cache {location}: {_name_it(location)}")
 
 
 def _name_it(location: Location) -> str:

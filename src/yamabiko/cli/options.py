@@ -40,6 +40,17 @@ def scope_options(command: F) -> F:
     return command
 
 
+def embedder_option(command: F) -> F:
+    """--embedder: another kind of embedder than the settings have."""
+    option = click.option(
+        "--embedder",
+        "embedder_kind",
+        type=click.Choice(["local", "directory", "http"]),
+        help="The kind of embedder, instead of the one of the settings.",
+    )
+    return option(command)
+
+
 def question_of(argument: str) -> str:
     """The question that an argument gives; ``-`` stands for standard input. Raises ``UsageError`` for an empty one."""
     question = sys.stdin.read() if argument == "-" else argument

@@ -6,11 +6,18 @@ import click
 
 from yamabiko.cli.archive_commands import export_command, import_command
 from yamabiko.cli.ask import ask, get
+from yamabiko.cli.calibrate import calibrate
 from yamabiko.cli.demo import demo, demo_half
+from yamabiko.cli.experiment import experiment
+from yamabiko.cli.explain import explain
 from yamabiko.cli.migrate import migrate
+from yamabiko.cli.near_misses import near_misses
 from yamabiko.cli.reindex import reindex
+from yamabiko.cli.shadow import shadow
 from yamabiko.cli.shell import completion, settings
+from yamabiko.cli.sign import sign
 from yamabiko.cli.terminal import Console, Program
+from yamabiko.cli.tune import tune
 from yamabiko.cli.upkeep import check, purge, stats
 from yamabiko.cli.warm import warm
 from yamabiko.version import __version__
@@ -50,7 +57,14 @@ for command in (
     import_command,
     migrate,
     reindex,
+    sign,
     warm,
+    explain,
+    tune,
+    calibrate,
+    shadow,
+    near_misses,
+    experiment,
     settings,
     completion,
 ):

@@ -53,12 +53,17 @@ async def _server(settings: Settings, embedder: Embedder) -> dict[str, object]:
 def check(console: Console) -> None:
     """Read everything that is stored and list what is wrong with it.
 
-    Exit code 1 where something is.
+    Where signing_keys is set, also what would not be served for want of a good signature. Exit code 1 where something
+    is wrong.
     """
-    from yamabiko.cli.opening import open_without_embedding
+    from yamabiko.build import open_sync_cache
+    from yamabiko.cli.opening import existing
+    from yamabiko.cli.sign import bad_signatures, signature_problems
 
-    with open_without_embedding(console) as cache:
+    settings, embedder = existing(console)
+    with open_sync_cache(settings=settings, embedder=embedder) as cache:
         problems = list(cache.check())
+    problems += signature_problems(asyncio.run(bad_signatures(settings, embedder)))
     console.tell({"problems": problems}, "\n".join(problems) or "the cache is sound")
     if problems:
         raise click.exceptions.Exit(NO)

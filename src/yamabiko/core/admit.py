@@ -1,8 +1,9 @@
-"""Step 9 of 9: which replies are worth keeping.
+"""Step 9 of 9: which replies are worth keeping, and for whom.
 
-Only a whole, ordinary answer is stored: never an error, a truncated or filtered reply, a refusal, a tool turn, or
-anything that holds a secret. The patterns are conservative: what is wrongly refused costs one more generation; a
-stored refusal would be repeated to everybody.
+Only a whole, ordinary answer is stored: never an error, a truncated or filtered reply, a refusal, a tool turn, the
+answer of a moment, or anything that holds a secret. Where other users could be given it, it may neither hold personal
+data or be about one person, nor hold instructions that somebody smuggled in. The patterns are conservative: what is
+wrongly refused costs one more generation; a stored refusal would be repeated to everybody.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from yamabiko.core.injection import injected
+from yamabiko.core.personal import personal, personal_answer
+from yamabiko.core.pii import pii_kind
+from yamabiko.core.volatility import Volatility, volatility
 from yamabiko.types import Reply, Request
 
 # Patterns stand here as text: re compiles and keeps each at its first use, not when the package is imported.
@@ -89,8 +94,11 @@ _PLACEHOLDER = (
 _PLAIN_WORD = r"[^\W\d_]+[?.!:：？！]*"
 
 
-def refusal_to_store(request: Request, reply: Reply) -> str:
-    """Why this reply must not be stored, in a sentence without any of its text; empty when it may be."""
+def refusal_to_store(request: Request, reply: Reply, *, shared: bool = True) -> str:
+    """Why this reply must not be stored, in a sentence without any of its text; empty when it may be.
+
+    ``shared``: whether requests of other users could be given it, which is so where no user is part of the scope.
+    """
     if request.bypass:
         return "the request asks to bypass the cache"
     if reply.tool_calls:
@@ -101,12 +109,35 @@ def refusal_to_store(request: Request, reply: Reply) -> str:
         return "the reply is empty"
     if is_refusal(reply.text):
         return "the reply declines to answer"
-    for name, text in (("question", request.messages[-1].text), ("reply", reply.text), ("reply", reply.extra)):
+    question = request.messages[-1].text
+    for name, text in (("question", question), ("reply", reply.text), ("reply", reply.extra)):
         kind = secret_kind(text)
         if kind:
             return f"the {name} holds what looks like {kind}"
+    if volatility(question) is Volatility.NEVER:
+        return "the answer changes from one moment to the next"
+    return refusal_to_share(question, reply.text, extra=reply.extra) if shared else ""
+
+
+def refusal_to_share(question: str, answer: str, *, extra: str = "") -> str:
+    """Why an answer must not be given to other users, in a sentence that says what to do; empty when it may be.
+
+    ``extra``: what else is replayed with the answer, such as a model's reasoning; only personal data are looked for.
+    """
+    why = personal(question) or personal_answer(question, answer)
+    if why:
+        return f"{why}: {_FOR_ONE_USER}"
+    kind = pii_kind(extra, known=question)
+    if kind:
+        return f"the reply holds {kind}: {_FOR_ONE_USER}"
+    for name, text in (("question", question), ("answer", answer)):
+        kind = injected(text)
+        if kind:
+            return f"the {name} holds {kind}: {_FOR_ONE_USER}"
     return ""
 
+
+_FOR_ONE_USER = "name the user in the request (Request.user), and it is kept for that user alone"
 
 _UNFINISHED: Mapping[str, str] = {
     "length": "the reply was cut off at its length limit",

@@ -10,6 +10,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 from yamabiko.core.normalise import script
+from yamabiko.core.personal import personal
 from yamabiko.errors import InvalidRequest
 from yamabiko.message import Message
 from yamabiko.types import Canonical, Key, Policy, Request, Scope
@@ -24,11 +25,15 @@ def key_of(request: Request, canonical: Canonical, *, embedder: str, policy: Pol
     """The key of a request within its scope; all three digests are SHA-256 (32 bytes).
 
     ``embedder`` names the model that embeds this text. ``policy.model_families`` maps model names that share answers
-    to one name; nothing else loosens the scope. Raises ``InvalidRequest`` for a text that is not Unicode.
+    to one name; with ``policy.users`` "personal" the user is part of the scope only where the question is about one
+    person; nothing else loosens the scope. Raises ``InvalidRequest`` for a text that is not Unicode.
     """
     model = policy.model_families.get(request.model, request.model)
+    user = request.user
+    if user and policy.users == "personal" and not _personal(request):
+        user = ""
     try:
-        content = sha256(_content_text(request, model).encode()).digest()
+        content = sha256(_content_text(request, model, user).encode()).digest()
         digest = question_digest(content, request.messages[-1], canonical.question)
     except UnicodeEncodeError:
         raise InvalidRequest("a text of the request holds half a surrogate pair; send valid Unicode") from None
@@ -36,7 +41,7 @@ def key_of(request: Request, canonical: Canonical, *, embedder: str, policy: Pol
         content=content,
         digest=_scope_digest(content, canonical.text, embedder),
         tenant=request.tenant,
-        user=request.user,
+        user=user,
         model=model,
         embedder=embedder,
     )
@@ -53,17 +58,30 @@ def with_embedder(scope: Scope, text: str, embedder: str) -> Scope:
     return replace(scope, digest=_scope_digest(scope.content, text, embedder), embedder=embedder)
 
 
+def principal(request: Request) -> str:
+    """For whom an answer is made: 32 hexadecimal digits of a digest of tenant and user; empty without a user."""
+    if not request.user:
+        return ""
+    told = f"tenant:{len(request.tenant)}:{request.tenant}user:{len(request.user)}:{request.user}"
+    return sha256(told.encode(errors="surrogatepass")).hexdigest()[:32]
+
+
+def _personal(request: Request) -> bool:
+    """Whether a turn of the user's makes the question one about a single person."""
+    return any(personal(turn.text) for turn in request.messages if turn.role == "user")
+
+
 def _scope_digest(content: bytes, text: str, embedder: str) -> bytes:
     written = script(text)
     parts = f"script:{len(written)}:{written}embedder:{len(embedder)}:{embedder}"
     return sha256(_SCOPE_VERSION + content + parts.encode()).digest()
 
 
-def _content_text(request: Request, model: str) -> str:
+def _content_text(request: Request, model: str, user: str) -> str:
     earlier: tuple[Message, ...] = request.messages[:-1]
     turns = "".join([_turn_text(turn.role, turn.text, turn.parts) for turn in earlier]) if earlier else ""
     return (  # written out, which takes half the time of a loop
-        f"{_CONTENT_VERSION}tenant:{len(request.tenant)}:{request.tenant}user:{len(request.user)}:{request.user}"
+        f"{_CONTENT_VERSION}tenant:{len(request.tenant)}:{request.tenant}user:{len(user)}:{user}"
         f"model:{len(model)}:{model}system:{len(request.system)}:{request.system}"
         f"tools:{len(request.tools)}:{request.tools}tool_choice:{len(request.tool_choice)}:{request.tool_choice}"
         f"response_format:{len(request.response_format)}:{request.response_format}"

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hmac
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -111,6 +111,11 @@ def pilot_lot(request: str) -> float:
     return lot("pilot", request)
 
 
+def lots_of(request: str) -> tuple[float, float]:
+    """Both lots of a request, which never change."""
+    return audit_lot(request), pilot_lot(request)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
     """Whether the best allowed candidate of one drawn request would have been the right answer.
@@ -144,15 +149,25 @@ class Sample:
     digest: str
 
     @classmethod
-    def of(cls, labels: Iterable[Label], designs: Iterable[Design]) -> Sample:
-        """Repeat every draw, and take the labels in. Raises ``ConfigurationError`` for what was not drawn."""
+    def of(
+        cls,
+        labels: Iterable[Label],
+        designs: Iterable[Design],
+        *,
+        lots: Mapping[str, tuple[float, float]] | None = None,
+    ) -> Sample:
+        """Repeat every draw, and take the labels in. Raises ``ConfigurationError`` for what was not drawn.
+
+        ``lots``: of each request what ``lots_of`` says, where somebody has them already.
+        """
         known = {design.id: design for design in designs}
         ordered = sorted(labels, key=lambda label: label.request)
+        drawn = [lots[label.request] if lots is not None else lots_of(label.request) for label in ordered]
         place = {name: number for number, name in enumerate(known)}
         counts = [0] * len(known)
         for number, label in enumerate(ordered):
             design = known.get(label.design)
-            if design is None or not design.draws(label.request, label.score):
+            if design is None or not drawn[number][0] < design.inclusion(label.score):
                 raise ConfigurationError(
                     "a label was not drawn by its design: only requests that were drawn at random among the would-be "
                     "hits may calibrate; feedback and hand-picked pairs may not"
@@ -167,8 +182,8 @@ class Sample:
             designs=tuple(known.values()),
             scores=np.array([label.score for label in ordered], dtype=np.float64),
             wrong=np.array([not label.correct for label in ordered], dtype=np.bool_),
-            audit_lots=np.array([audit_lot(label.request) for label in ordered], dtype=np.float64),
-            pilot_lots=np.array([pilot_lot(label.request) for label in ordered], dtype=np.float64),
+            audit_lots=np.array([audit for audit, _ in drawn], dtype=np.float64),
+            pilot_lots=np.array([pilot for _, pilot in drawn], dtype=np.float64),
             design=np.array([place[label.design] for label in ordered], dtype=np.intp),
             missing=tuple(design.drawn - count for design, count in zip(known.values(), counts, strict=True)),
             digest=_digest(ordered, known.values()),

@@ -13,8 +13,8 @@ of drift. Every move says why, with its numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -23,7 +23,9 @@ import numpy as np
 from yamabiko.core import binomial
 from yamabiko.core.calibrate import Certificate, Shortfall
 from yamabiko.core.drift import STOP, TIGHTEN, EProcess
-from yamabiko.core.sampling import Sample
+from yamabiko.core.sampling import Design, Sample
+from yamabiko.core.score import EntryLabels
+from yamabiko.types import Calibration
 
 Outcome: TypeAlias = Certificate | Shortfall | None
 
@@ -69,6 +71,25 @@ class Standing:
     state: State
     threshold: float | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """What a look-up needs to know of its namespace, and nothing that must be read from a store.
+
+    ``threshold``: score in (0, 1) from which on a candidate is served by meaning; None where none is. ``calibration``
+    and ``error_upper``: what stands behind it, see ``Hit``. ``design``: which look-ups are drawn for a label at
+    present; None where none are. ``entries``: what labels have shown of single entries, by id.
+    """
+
+    namespace: str
+    state: State
+    threshold: float | None
+    calibration: Calibration
+    reason: str
+    error_upper: float | None = None
+    design: Design | None = None
+    entries: Mapping[str, EntryLabels] = field(default_factory=dict, repr=False)
 
 
 def transition(state: State, evidence: Evidence) -> Standing:

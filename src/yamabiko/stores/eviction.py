@@ -17,9 +17,10 @@ from __future__ import annotations
 from yamabiko.types import Entry, Question, Reply
 
 ENTRY_OVERHEAD_BYTES = 256
-"""Counted per entry for its id, scope, times, counters and index rows, whatever the store: a round estimate."""
+"""Counted per entry for its id, scope, times, author, signature, counters and index rows, whatever the store: a round
+estimate."""
 QUESTION_OVERHEAD_BYTES = 128
-"""Counted per question for its digest and index rows, whatever the store: a round estimate."""
+"""Counted per question for its digest, signature and index rows, whatever the store: a round estimate."""
 VECTOR_COMPONENT_BYTES = 2
 """Vectors are kept as float16."""
 SECOND_WAITED_USD = 0.001

@@ -35,6 +35,7 @@ def check_vector(vector: Vector, dim: int) -> None:
 def check_question(question: Question, dim: int) -> None:
     """Raises ``StoreMismatch`` or ``InvalidRequest``."""
     check_text(question.text, "a question")
+    check_text(question.signature, "a signature")
     if question.vector is not None:
         check_vector(question.vector, dim)
 
@@ -48,6 +49,8 @@ def check_entry(entry: Entry, dim: int) -> None:
         check_text(text, "a reply")
     for text in entry.tags:
         check_text(text, "a tag")
+    check_text(entry.author, "an author")
+    check_text(entry.signature, "a signature")
     for question in entry.questions:
         check_question(question, dim)
 

@@ -24,9 +24,11 @@ def make_key(text: str, scope: Scope | None = None) -> Key:
     return Key(scope=scope, digest=hashlib.sha256(scope.content + text.encode()).digest())
 
 
-def make_question(text: str, scope: Scope | None = None, *, vector: Vector | None = None) -> Question:
+def make_question(
+    text: str, scope: Scope | None = None, *, vector: Vector | None = None, signature: str = ""
+) -> Question:
     """A question with the digest that ``make_key`` gives it."""
-    return Question(digest=make_key(text, scope).digest, text=text, vector=vector)
+    return Question(digest=make_key(text, scope).digest, text=text, vector=vector, signature=signature)
 
 
 def make_entry(
@@ -40,6 +42,9 @@ def make_entry(
     expires: float = math.inf,
     stale_until: float = math.inf,
     tags: tuple[str, ...] = (),
+    author: str = "",
+    confirmed: bool = True,
+    signature: str = "",
 ) -> Entry:
     """An entry that was created by the question ``text``, with further questions as ``aliases``."""
     scope = scope or make_scope()
@@ -52,6 +57,9 @@ def make_entry(
         expires=expires,
         stale_until=stale_until,
         tags=tags,
+        author=author,
+        confirmed=confirmed,
+        signature=signature,
     )
 
 

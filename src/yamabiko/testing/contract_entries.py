@@ -48,7 +48,11 @@ class EntryContract(Contract):
             expires=1_700_000_600.5,
             stale_until=1_700_000_700.25,
             tags=("faq", "よくある質問", ""),
+            author="0f" * 16,
+            confirmed=False,
+            signature="v1.key-1.MAC_-",
         )
+        entry = replace(entry, questions=(replace(entry.questions[0], signature="v1.key-1.question"),))
         await store.put(entry, now=entry.created)
         assert await store.get(make_key(entry.questions[0].text, scope)) == entry
         (listed,) = await everything(store)
@@ -283,6 +287,9 @@ class EntryContract(Contract):
             make_entry("q", half),
             make_entry("q", Reply(text="a", extra=half)),
             make_entry("q", tags=(half,)),
+            make_entry("q", author=half),
+            make_entry("q", signature=half),
+            make_entry("q", aliases=(make_question("alias", signature=half),)),
         ]
         for entry in broken:
             assert "secret" not in await refusal(store.put(entry, now=0.0), InvalidRequest)

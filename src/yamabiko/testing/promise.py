@@ -89,9 +89,10 @@ async def find(
 def contents(entry: Entry) -> tuple[object, ...]:
     """All of an entry in a form that ``==`` compares, vectors included; the order of aliases doesn't count."""
     questions = {
-        (question.digest, question.text, None if question.vector is None else question.vector.tobytes())
-        for question in entry.questions
+        (one.digest, one.text, None if one.vector is None else one.vector.tobytes(), one.signature)
+        for one in entry.questions
     }
     first = entry.questions[0].digest
     fields = (entry.id, entry.scope, entry.reply, entry.created, entry.expires, entry.stale_until, entry.tags)
-    return (*fields, first, frozenset(questions))
+    marks = (entry.author, entry.confirmed, entry.signature)
+    return (*fields, *marks, first, frozenset(questions))

@@ -20,6 +20,7 @@ from yamabiko.ports import Store
 from yamabiko.stores.eviction import payload_bytes
 from yamabiko.testing.builders import make_entry, make_key, make_question, make_scope, unit_vector
 from yamabiko.testing.contract_entries import FULL_REPLY, EntryContract
+from yamabiko.testing.contract_marks import MarksContract
 from yamabiko.testing.contract_removal import RemovalContract, varied
 from yamabiko.testing.contract_search import SearchContract
 from yamabiko.testing.promise import DIM, contents, everything, find, promise, refusal
@@ -29,7 +30,7 @@ NORTH = unit_vector(1, DIM)
 BUDGET_BYTES = 20_000
 
 
-class StoreContract(EntryContract, SearchContract, RemovalContract):
+class StoreContract(EntryContract, MarksContract, SearchContract, RemovalContract):
     """The promises of the ``Store`` port; see ``Contract`` for what to provide."""
 
 

@@ -22,6 +22,7 @@ from yamabiko.core.guards.values import dated, identifiers, money, numbers, time
 __all__ = [
     "GUARDS",
     "MODES",
+    "VERSION",
     "VETO_STRENGTH",
     "Finding",
     "Guard",
@@ -59,6 +60,9 @@ GUARDS: Mapping[str, Guard] = MappingProxyType(
 
 MODES: Mapping[str, Mode] = MappingProxyType({**dict.fromkeys(GUARDS, "veto"), "length": "feature"})
 """What each guard does where nothing else is set. A long question may be asked in short: its length only counts."""
+
+VERSION = "1"
+"""Of what guards find in mode ``veto``: a change of it ends certificates, whose labels were of what guards let pass."""
 
 VETO_STRENGTH = 0.5
 """From which strength on the finding of a guard in mode ``veto`` forbids an answer; weaker ones are features only."""

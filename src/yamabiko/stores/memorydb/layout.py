@@ -5,6 +5,7 @@
     NAME:q:{NAME}:<question digest>   hash, one for each question; what the index covers; has the answer's expiry
         a   the answer, with its life and scope       t   the question's text and its vector's norm
         e   id of the entry                           x   stale_until, NUMERIC
+        g   what binds the question to the entry, where signatures are made
         s_<index>   scope digest, TAG                 v_<index>   vector, FLOAT32
     NAME:a:{NAME}:<entry id>          hash, the entry's anchor: which questions it has; small, without expiry
         k   their digests, 64 digits each, the oldest first   w   weight and vector flag, 9 characters each

@@ -108,8 +108,8 @@ class Listing:
     def _whole(self, row: Sequence[Any]) -> Entry | None:
         questions = [
             question
-            for digest, _, text, vector in row[1:]
-            if (question := record.decode_question(digest, text, vector, self._layout.dim)) is not None
+            for digest, _, text, vector, signature in row[1:]
+            if (question := record.decode_question(digest, text, signature, vector, self._layout.dim)) is not None
         ]
         entry = record.decode_answer(row[1][1], tuple(questions))
         if entry is None or not questions:

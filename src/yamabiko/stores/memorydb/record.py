@@ -34,6 +34,9 @@ class _Answer(msgspec.Struct, frozen=True, array_like=True):
     stale_until: float
     tags: tuple[str, ...]
     reply: Reply
+    author: str = ""
+    confirmed: bool = True
+    signature: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -56,6 +59,9 @@ def encode_answer(entry: Entry) -> bytes:
         entry.stale_until,
         entry.tags,
         entry.reply,
+        entry.author,
+        entry.confirmed,
+        entry.signature,
     )
     return ANSWER_FORMAT + _encoder.encode(answer)
 
@@ -90,6 +96,9 @@ def decode_answer(data: bytes, questions: tuple[Question, ...], scope: Scope | N
         expires=answer.expires,
         stale_until=answer.stale_until,
         tags=answer.tags,
+        author=answer.author,
+        confirmed=answer.confirmed,
+        signature=answer.signature,
     )
 
 
@@ -111,12 +120,19 @@ def decode_text(data: bytes | None) -> tuple[float, str] | None:
         return None
 
 
-def decode_question(digest: bytes, data: bytes | None, vector: bytes | None = None, dim: int = 0) -> Question | None:
+def decode_question(
+    digest: bytes, data: bytes | None, signature: bytes | None, vector: bytes | None = None, dim: int = 0
+) -> Question | None:
     """The question of a text record; None where the bytes are damaged. ``digest`` in hexadecimal digits."""
     read = decode_text(data)
     if read is None:
         return None
-    return Question(digest=bytes.fromhex(digest.decode("ascii")), text=read[1], vector=decode_vector(vector, dim))
+    return Question(
+        digest=bytes.fromhex(digest.decode("ascii")),
+        text=read[1],
+        vector=decode_vector(vector, dim),
+        signature="" if signature is None else signature.decode("ascii", "replace"),
+    )
 
 
 def encode_vector(vector: Vector | None) -> bytes:

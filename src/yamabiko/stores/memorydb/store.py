@@ -199,7 +199,7 @@ class MemoryDBStore(SharedKeys):
         """The entry of a row of ``read``; None where it is not the row that was asked for, or can't be read."""
         if row is None or row[0] != digest.encode():
             return None
-        question = record.decode_question(row[0], row[2])
+        question = record.decode_question(row[0], row[2], row[4])
         return None if question is None else record.decode_answer(row[1], (question,), scope)
 
     # Changes: each is one script, atomic on the server.
@@ -246,6 +246,7 @@ class MemoryDBStore(SharedKeys):
             record.encode_text(kept),
             eviction.question_bytes(kept),
             record.encode_vector(kept.vector),
+            question.signature,
         ]
 
     async def _write(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:

@@ -28,12 +28,13 @@ class NewQuestion(NamedTuple):
     text: str
     v: bytes | None
     bytes: int
+    signature: str | None = None
 
     @classmethod
     def of(cls, question: Question) -> NewQuestion:
         """Converted on the caller's thread, so that the writer only writes."""
         v = None if question.vector is None else question.vector.astype(FLOAT16).tobytes()
-        return cls(question.digest, question.text, v, eviction.question_bytes(question))
+        return cls(question.digest, question.text, v, eviction.question_bytes(question), question.signature or None)
 
 
 class NewEntry(NamedTuple):
@@ -71,7 +72,7 @@ class NewEntry(NamedTuple):
             value=eviction.value(entry.reply),
             tags=entry.tags,
             sources=entry.reply.sources,
-            reply=codec.encode(entry.reply),
+            reply=codec.encode_entry(entry),
             asked=questions.pop(key, None),
             aliases=tuple(questions.values()),
             fence=fence,
@@ -249,7 +250,7 @@ def _make_scope(db: sqlite3.Connection, scope: Scope) -> int:
 
 _INSERT = (
     "INSERT INTO entry(id, ns, key, number, created, expires, stale_until, own, question_bytes, bytes, hits, value,"
-    " priority, tags, text, reply) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?)"
+    " priority, tags, text, reply, question_signature) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_VECTOR = "INSERT INTO vec VALUES (?, ?, ?)"
 
@@ -257,14 +258,14 @@ _INSERT_VECTOR = "INSERT INTO vec VALUES (?, ?, ?)"
 def _insert(db: sqlite3.Connection, ledger: Ledger, ns: int, new: NewEntry) -> int:
     """A new entry with the question that created it."""
     size = new.size
-    text, v, asked = (None, None, 0) if new.asked is None else (new.asked.text, new.asked.v, new.asked.bytes)
+    text, v, asked, signature = (None, None, 0, None) if new.asked is None else new.asked[1:]
     ledger.last_entry += 1
     ledger.last_question += 1
     rank = eviction.priority(ledger.clock, 1, new.value, size)
     lives = (new.created, new.expires, new.stale_until)
     tags = codec.encode_tags(new.tags)
     row = (ledger.last_entry, ns, new.key, ledger.last_question, *lives, new.own, asked, size, new.value, rank)
-    db.execute(_INSERT, (*row, tags, text, new.reply))
+    db.execute(_INSERT, (*row, tags, text, new.reply, signature))
     ledger.entries += 1
     ledger.payload_bytes += size
     ledger.questions += text is not None
@@ -318,13 +319,13 @@ def _give(db: sqlite3.Connection, ledger: Ledger, place: _Place, question: NewQu
     number = ledger.last_question
     if question.key == place.key:
         db.execute(
-            "UPDATE entry SET number=?, text=?, question_bytes=? WHERE id=?",
-            (number, question.text, question.bytes, place.entry),
+            "UPDATE entry SET number=?, text=?, question_bytes=?, question_signature=? WHERE id=?",
+            (number, question.text, question.bytes, question.signature, place.entry),
         )
     else:
         db.execute(
-            "INSERT INTO alias(id, entry, ns, key, bytes, text) VALUES (?, ?, ?, ?, ?, ?)",
-            (number, place.entry, place.ns, question.key, question.bytes, question.text),
+            "INSERT INTO alias(id, entry, ns, key, bytes, text, signature) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (number, place.entry, place.ns, question.key, question.bytes, question.text, question.signature),
         )
     if question.v is not None:
         db.execute(_INSERT_VECTOR, (number, place.ns, question.v))
@@ -334,10 +335,11 @@ def _give(db: sqlite3.Connection, ledger: Ledger, place: _Place, question: NewQu
 def _reword(db: sqlite3.Connection, held: _Held, question: NewQuestion) -> None:
     """The same question in other words, such as in capitals."""
     if held.own:
-        new = (question.text, question.bytes, held.entry)
-        db.execute("UPDATE entry SET text=?, question_bytes=? WHERE id=?", new)
+        new = (question.text, question.bytes, question.signature, held.entry)
+        db.execute("UPDATE entry SET text=?, question_bytes=?, question_signature=? WHERE id=?", new)
     else:
-        db.execute("UPDATE alias SET text=?, bytes=? WHERE id=?", (question.text, question.bytes, held.number))
+        new = (question.text, question.bytes, question.signature, held.number)
+        db.execute("UPDATE alias SET text=?, bytes=?, signature=? WHERE id=?", new)
 
 
 def _take(db: sqlite3.Connection, ledger: Ledger, held: _Held) -> None:
@@ -346,7 +348,7 @@ def _take(db: sqlite3.Connection, ledger: Ledger, held: _Held) -> None:
     ledger.questions -= 1
     ledger.vectors -= db.execute("DELETE FROM vec WHERE id=?", (held.number,)).rowcount
     if held.own:
-        db.execute("UPDATE entry SET text=NULL, question_bytes=0 WHERE id=?", (held.entry,))
+        db.execute("UPDATE entry SET text=NULL, question_bytes=0, question_signature=NULL WHERE id=?", (held.entry,))
     else:
         db.execute("DELETE FROM alias WHERE id=?", (held.number,))
 

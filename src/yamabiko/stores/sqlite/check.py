@@ -90,7 +90,7 @@ def _counts(db: sqlite3.Connection) -> Iterator[str]:
 
 def _replies(db: sqlite3.Connection) -> Iterator[str]:
     for key, tags, data in db.execute("SELECT key, tags, reply FROM entry"):
-        if codec.decode(data) is None or codec.decode_tags(tags) is None:
+        if codec.decode(data) is None or codec.decode_marks(data) is None or codec.decode_tags(tags) is None:
             yield f"the reply or the tags of entry {key.hex()} can't be read"
 
 

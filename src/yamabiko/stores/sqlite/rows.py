@@ -17,15 +17,15 @@ _ENTRY = "e.key, e.created, e.expires, e.stale_until, e.tags, e.reply"
 # A question stands in the entry that it created or, else, among the aliases: where LIMIT ends the first half, SQLite
 # does not look at the second. CROSS JOIN keeps the order written here.
 _BY_KEY = (
-    f"SELECT s.digest, s.embedder, e.text, {_ENTRY} FROM entry e CROSS JOIN scope s ON s.ns=e.ns"  # noqa: S608
+    f"SELECT s.digest, s.embedder, e.text, e.question_signature, {_ENTRY} FROM entry e CROSS JOIN scope s ON s.ns=e.ns"  # noqa: S608
     " WHERE e.key=? AND e.text NOT NULL AND s.content=? UNION ALL"
-    f" SELECT s.digest, s.embedder, a.text, {_ENTRY} FROM alias a CROSS JOIN entry e ON e.id=a.entry"
+    f" SELECT s.digest, s.embedder, a.text, a.signature, {_ENTRY} FROM alias a CROSS JOIN entry e ON e.id=a.entry"
     " CROSS JOIN scope s ON s.ns=e.ns WHERE a.key=? AND s.content=? LIMIT 1"
 )
 _BY_NUMBER = (
-    f"SELECT e.id, e.key, e.text, {_ENTRY} FROM entry e"  # noqa: S608
+    f"SELECT e.id, e.key, e.text, e.question_signature, {_ENTRY} FROM entry e"  # noqa: S608
     " WHERE e.ns=? AND e.number=? AND e.stale_until>? AND e.text NOT NULL UNION ALL"
-    f" SELECT e.id, a.key, a.text, {_ENTRY} FROM alias a CROSS JOIN entry e ON e.id=a.entry"
+    f" SELECT e.id, a.key, a.text, a.signature, {_ENTRY} FROM alias a CROSS JOIN entry e ON e.id=a.entry"
     " WHERE a.ns=? AND a.id=? AND e.stale_until>? LIMIT 1"
 )
 _BY_ID = (
@@ -33,17 +33,18 @@ _BY_ID = (
     " FROM entry e JOIN scope s ON s.ns=e.ns WHERE e.id=?"
 )
 _QUESTIONS = (
-    "SELECT e.key, e.text, v.v, 0, 0 FROM entry e LEFT JOIN vec v ON v.id=e.number WHERE e.id=? AND e.text NOT NULL"
-    " UNION ALL SELECT a.key, a.text, v.v, 1, a.id FROM alias a LEFT JOIN vec v ON v.id=a.id WHERE a.entry=?"
-    " ORDER BY 4, 5"
+    "SELECT e.key, e.text, e.question_signature, v.v, 0, 0 FROM entry e LEFT JOIN vec v ON v.id=e.number"
+    " WHERE e.id=? AND e.text NOT NULL"
+    " UNION ALL SELECT a.key, a.text, a.signature, v.v, 1, a.id FROM alias a LEFT JOIN vec v ON v.id=a.id"
+    " WHERE a.entry=? ORDER BY 5, 6"
 )
 
 
 def _entry(scope: Scope, questions: tuple[Question, ...], row: Sequence[Any]) -> Entry | None:
     """From the columns of ``_ENTRY``; None where the reply can't be read: such a row is never a hit."""
     key, created, expires, stale_until, text, data = row
-    reply, tags = codec.decode(data), codec.decode_tags(text)
-    if reply is None or tags is None:
+    reply, marks, tags = codec.decode(data), codec.decode_marks(data), codec.decode_tags(text)
+    if reply is None or marks is None or tags is None:
         return None
     return Entry(
         id=key.hex(),
@@ -54,6 +55,9 @@ def _entry(scope: Scope, questions: tuple[Question, ...], row: Sequence[Any]) ->
         expires=expires,
         stale_until=stale_until,
         tags=tags,
+        author=marks.author,
+        confirmed=marks.confirmed,
+        signature=marks.signature,
     )
 
 
@@ -65,7 +69,7 @@ def get(db: sqlite3.Connection, key: Key) -> Entry | None:
     scope = key.scope
     if row[0] != scope.digest:  # stored by another embedder's question
         scope = replace(scope, digest=row[0], embedder=row[1])
-    return _entry(scope, (Question(digest=key.digest, text=row[2]),), row[3:])
+    return _entry(scope, (Question(digest=key.digest, text=row[2], signature=row[3] or ""),), row[4:])
 
 
 def asked(db: sqlite3.Connection, number: int, ns: int, now: float) -> tuple[Any, ...] | None:
@@ -76,7 +80,7 @@ def asked(db: sqlite3.Connection, number: int, ns: int, now: float) -> tuple[Any
 
 def candidate(row: tuple[Any, ...], scope: Scope, similarity: float) -> Candidate | None:
     """From a row of ``asked``; None where the reply can't be read."""
-    entry = _entry(scope, (Question(digest=row[1], text=row[2]),), row[3:])
+    entry = _entry(scope, (Question(digest=row[1], text=row[2], signature=row[3] or ""),), row[4:])
     return None if entry is None else Candidate(entry=entry, similarity=similarity)
 
 
@@ -96,17 +100,17 @@ def _whole(db: sqlite3.Connection, entry: int) -> Entry | None:
         return None
     content, digest, tenant, user, model, embedder = row[:6]
     scope = Scope(content=content, digest=digest, tenant=tenant, user=user, model=model, embedder=embedder)
-    questions = tuple(_question(key, text, v) for key, text, v, *_ in db.execute(_QUESTIONS, (entry, entry)))
+    questions = tuple(_question(*row[:4]) for row in db.execute(_QUESTIONS, (entry, entry)))
     return _entry(scope, questions, row[6:])
 
 
-def _question(key: bytes, text: str, v: bytes | None) -> Question:
+def _question(key: bytes, text: str, signature: str | None, v: bytes | None) -> Question:
     """With its vector as float32, read-only."""
     if v is None:
-        return Question(digest=key, text=text)
+        return Question(digest=key, text=text, signature=signature or "")
     vector = np.frombuffer(v, "<f2").astype(np.float32)
     vector.flags.writeable = False
-    return Question(digest=key, text=text, vector=vector)
+    return Question(digest=key, text=text, vector=vector, signature=signature or "")
 
 
 def stats(db: sqlite3.Connection, path: Path) -> StoreStats:

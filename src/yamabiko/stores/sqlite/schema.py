@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 from yamabiko.errors import ConfigurationError, StoreError, StoreMismatch, StoreUnavailable
 from yamabiko.stores import eviction
 
-VERSION = 2
+VERSION = 3
 """Of the tables below. A file of a higher version is refused, one of a lower version is brought up to date."""
 
 APPLICATION_ID = 0x59414D41
@@ -51,6 +51,12 @@ SHARED_TABLES: Sequence[str] = (
     "CREATE INDEX quarantine_entry ON quarantine(entry)",
 )
 """What processes tell each other through the file: see ``SharedState``."""
+
+SIGNATURES: Sequence[str] = (
+    # What binds a question to its entry; NULL where none does. No row is rewritten for it.
+    "ALTER TABLE entry ADD COLUMN question_signature TEXT",
+    "ALTER TABLE alias ADD COLUMN signature TEXT",
+)
 
 TABLES: Sequence[str] = (
     "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -94,6 +100,7 @@ TABLES: Sequence[str] = (
         INSERT INTO tomb(id, ns) VALUES (old.id, old.ns); END""",
     "INSERT INTO total VALUES (1, 0, 0, 0, 0, 0, 0.0, 0, 0, 0)",
     *SHARED_TABLES,
+    *SIGNATURES,
 )
 
 BUDGET_INDEXES: Sequence[str] = (
@@ -102,7 +109,7 @@ BUDGET_INDEXES: Sequence[str] = (
 )
 """Made by the first store that opens the file with a byte budget; without one they would only cost."""
 
-STEPS: Mapping[int, Sequence[str]] = MappingProxyType({1: SHARED_TABLES})
+STEPS: Mapping[int, Sequence[str]] = MappingProxyType({1: SHARED_TABLES, 2: SIGNATURES})
 """Statements that lead from a version to the next one. All that are needed run in one transaction."""
 
 

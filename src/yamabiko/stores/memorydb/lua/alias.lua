@@ -1,9 +1,10 @@
 -- One more question for an answer. 1: added, 0: the answer is gone or has as many as it may.
 -- ARGV 4: id, 5, 6, 7: fields of life, scope and vector, 8: most questions, 9: digest, 10: text record, 11: weight,
--- 12: vector or nothing.
+-- 12: vector or nothing, 13: signature or nothing.
 local id, life_field, scope_field, vector_field, most = ARGV[4], ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
 local q = {
   digest = ARGV[9], text = ARGV[10], weight = tonumber(ARGV[11]), bits = ARGV[12], vector = ARGV[12] == '' and 0 or 1,
+  signature = ARGV[13],
 }
 
 local anchor = load(id)
@@ -38,6 +39,7 @@ if q.vector == 1 then
 else
   redis.call('HSET', key, 'e', id, 'a', f[1], 't', q.text)
 end
+sign(q)
 if ttl > 0 then
   redis.call('PEXPIRE', key, ttl)
 end

@@ -121,6 +121,13 @@ local function lose(owner, digest)
   end
 end
 
+-- Keep what binds a question, just written, to its entry.
+local function sign(q)
+  if q.signature ~= '' then
+    redis.call('HSET', QUESTIONS .. q.digest, 'g', q.signature)
+  end
+end
+
 -- Make room for the question: whoever had it loses it.
 local function take(digest, id)
   local owner = redis.call('HGET', QUESTIONS .. digest, 'e')

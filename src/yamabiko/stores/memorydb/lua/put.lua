@@ -1,7 +1,7 @@
 -- Store an answer and its questions, with their expiry, in one step. 1: stored, 0: a purge came in between.
 -- KEYS 5: barrier, 6: counter of fences. ARGV 4: id, 5: fence or nothing, 6: scope (content and digest), 7: answer record,
 -- 8: stale_until, 9: milliseconds to live, 10: created, 11: bytes without questions, 12: side sets, 13, 14, 15: fields of
--- life, scope and vector, 16: most questions, then for each question digest, text record, weight, vector or nothing.
+-- life, scope and vector, 16: most questions, then for each question digest, text record, weight, vector, signature (both or nothing).
 local id, fence, scope, answer, x, ttl = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local created, bytes, sides = ARGV[10], tonumber(ARGV[11]), ARGV[12]
 local life_field, scope_field, vector_field, most = ARGV[13], ARGV[14], ARGV[15], tonumber(ARGV[16])
@@ -21,10 +21,10 @@ if anchor and anchor.scope ~= scope then
 end
 
 local new, order = {}, {}
-for i = 17, #ARGV, 4 do
+for i = 17, #ARGV, 5 do
   local q = {
     digest = ARGV[i], text = ARGV[i + 1], weight = tonumber(ARGV[i + 2]), bits = ARGV[i + 3],
-    vector = ARGV[i + 3] == '' and 0 or 1,
+    vector = ARGV[i + 3] == '' and 0 or 1, signature = ARGV[i + 4],
   }
   new[q.digest] = q
   order[#order + 1] = q
@@ -65,6 +65,7 @@ for _, q in ipairs(order) do
   else
     redis.call('HSET', key, 'e', id, 'a', answer, 't', q.text)
   end
+  sign(q)
   redis.call('PEXPIRE', key, ttl)
   if not q.placed then
     questions[#questions + 1] = q

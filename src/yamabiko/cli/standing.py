@@ -1,0 +1,143 @@
+"""The standings of a cache, for commands that show them or add labels."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache, partial
+
+import msgspec
+
+from yamabiko.build import locate, make_embedder
+from yamabiko.cli.opening import RecordedEmbedder, closing
+from yamabiko.core.calibrate import TRUSTED, Judge, Versions
+from yamabiko.core.shipped import ShippedThreshold, shipped_threshold
+from yamabiko.errors import ConfigurationError, MissingExtra
+from yamabiko.flight import Background
+from yamabiko.learn.namespaces import chain, embedder_of, namespace_of, root
+from yamabiko.learn.records import NamespaceState, decode_standing, digest_of, log_name, promise_of, standing_name
+from yamabiko.learn.report import labels_after, namespaces_in
+from yamabiko.learn.standings import Standings
+from yamabiko.learn.versions import versions_of
+from yamabiko.lookup import NO_EMBEDDER
+from yamabiko.ports import Embedder, Logged, SharedState, Store
+from yamabiko.settings import Settings
+
+_PAGE = 1000
+_EACH_SCRIPT = ("a", "あ", "漢", "한", "д", "ع", "ก", "क", "λ", "ש")
+"""One text of each script that ``core.normalise`` knows: which model embeds it names a root namespace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A cache's store, and what is known of its namespaces."""
+
+    store: Store
+    shared: SharedState
+    settings: Settings
+    made: Callable[[bool, bool], Standings] = field(repr=False)
+
+    async def standings(self, namespace: str) -> Standings:
+        """The standings as the cache's own workers have them: whether they have a judge is seen by what they draw.
+
+        Where they have or had one, its mistakes are allowed for.
+        """
+        known = [state for level in chain(namespace) if (state := await self.state(level)) is not None]
+        learning = bool(self.settings.learn.judge_url) or any(state.drawing is not None for state in known)
+        return self.made(learning, learning or any(state.drawings for state in known))
+
+    async def state(self, namespace: str) -> NamespaceState | None:
+        """What is stored of a namespace under the promise and the versions in use; None where nothing is.
+
+        Its labels are those of by now: workers save their count in steps. Raises ``ConfigurationError``.
+        """
+        stored = await self.shared.load_state(standing_name(namespace))
+        if stored is None or self.settings.policy.max_error_rate is None:
+            return None
+        read, why = decode_standing(stored.data, namespace)
+        if read is None:
+            raise ConfigurationError(f"{why}: nothing is served there by meaning")
+        versions = versions_of(embedder_of(namespace), self.settings.policy)
+        state = read.of(promise_of(self.settings.policy), versions)
+        if state is None:
+            return None
+        later = await self.items(namespace, after=state.cursor)
+        more = labels_after(later, namespace, digest_of(versions), after=state.cursor, now=time.time())
+        return msgspec.structs.replace(state, labels=state.labels + more)
+
+    async def items(self, namespace: str, *, after: int = 0) -> list[Logged]:
+        """The log of all labels under the root of a namespace, behind a position."""
+        items: list[Logged] = []
+        while True:
+            last = items[-1].position if items else after
+            page = await self.shared.read_log(log_name(root(namespace)), after=last, limit=_PAGE)
+            items += page
+            if len(page) < _PAGE:
+                return items
+
+    async def namespaces(self, roots: Sequence[str]) -> list[str]:
+        """The roots, and every namespace under them of which the logs tell, parents before children."""
+        found = set(roots)
+        for name in roots:
+            found |= namespaces_in(await self.items(name))
+        return sorted(found)
+
+
+@asynccontextmanager
+async def opened(settings: Settings, embedder: Embedder | RecordedEmbedder) -> AsyncIterator[Opened]:
+    """The cache of the settings, for an embedder that is its own. Raises ``ConfigurationError`` and ``StoreError``."""
+    async with closing(await locate(settings).open(embedder.id, embedder.dim)) as store:
+        if not isinstance(store, SharedState):
+            raise ConfigurationError("this store keeps no labels: take sqlite:///FILE or a server")
+        shared: SharedState = store
+        behind = Background()
+        policy = settings.policy
+
+        def shipped(model: str) -> ShippedThreshold | None:
+            return shipped_threshold(model, policy.max_error_rate or 0.5, policy.confidence)
+
+        def versions(model: str) -> Versions:
+            return versions_of(model, policy)
+
+        @cache
+        def made(learning: bool, judged: bool) -> Standings:
+            return Standings(
+                shared,
+                policy=policy,
+                clock=time.time,
+                learning=learning,
+                shipped=shipped,
+                versions=versions,
+                judge=Judge(false_accept=settings.learn.judge_false_accept) if judged else TRUSTED,
+                new_id=partial(secrets.token_hex, 16),
+                spawn=behind.spawn,
+            )
+
+        try:
+            yield Opened(store=store, shared=shared, settings=settings, made=made)
+        finally:
+            await behind.drain()
+
+
+def models_of(settings: Settings, recorded: RecordedEmbedder) -> list[str]:
+    """The models of a cache's embedder, as ``Embedder.model_for`` names them; each is a root namespace."""
+    try:
+        embedder = make_embedder(settings.embedder)
+    except MissingExtra:
+        embedder = None
+    if embedder is None or embedder.id != recorded.id:
+        models = {recorded.id}
+    else:
+        models = {embedder.model_for(text) for text in _EACH_SCRIPT}
+    return sorted(models - {NO_EMBEDDER})
+
+
+async def names_of(cache: Opened, models: Sequence[str], *, tenant: str, category: str) -> list[str]:
+    """Every namespace of which the cache's labels tell; of a tenant or category its own, with its parents."""
+    roots = [namespace_of(model, "", "") for model in models]
+    if not tenant and not category:
+        return await cache.namespaces(roots)
+    return sorted({level for model in models for level in chain(namespace_of(model, tenant, category))})

@@ -1,0 +1,1 @@
+"""How the cache learns when it was wrong: labels, the standing of each namespace, judges, feedback, experiments."""

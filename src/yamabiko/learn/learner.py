@@ -1,0 +1,287 @@
+"""What the path asks of learning and tells it: where a namespace stands, which hits are audited, what was right.
+
+Nothing here holds a reply up. Where a namespace stands comes from memory; all that costs a call or a write happens
+behind, within the budget, and a store that fails means that less is learned and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from yamabiko.core import guards
+from yamabiko.core.calibrate import Judge, Versions
+from yamabiko.core.guards import MODES
+from yamabiko.core.score import model_for
+from yamabiko.core.shipped import ShippedThreshold, shipped_threshold
+from yamabiko.core.states import Position, State
+from yamabiko.errors import StoreError
+from yamabiko.flight import Background
+from yamabiko.learn.budget import Budget
+from yamabiko.learn.experiment import Arm, Experiments, namespace_suffix
+from yamabiko.learn.experiment_records import caller_of
+from yamabiko.learn.feedback import HitIds, apply_feedback, load_secret
+from yamabiko.learn.judge import AnswerJudge
+from yamabiko.learn.namespaces import embedder_of, namespace_of
+from yamabiko.learn.records import Transition
+from yamabiko.learn.standings import Standings
+from yamabiko.learn.trials import Outcome, Trials
+from yamabiko.policy import Policy
+from yamabiko.ports import Embedder, Generate, SharedState, Store
+from yamabiko.settings import LearnSettings
+from yamabiko.telemetry import Event, Hook, emit, of_label
+from yamabiko.types import Hit, Key, Miss, Reply, Request, Selector, Trial
+
+RESUME_SECONDS = 60.0
+"""How often it is looked whether a trial was left behind by a process that ended."""
+_BARE = "there is no max_error_rate, so min_similarity alone decides and nothing is promised"
+_UNKNOWN = "nobody has measured this embedder, and this store can't keep labels"
+_SHIPPED = "calibrated on public data; this store can't keep labels of its own"
+_ENTRY_ID = re.compile("[0-9a-f]{64}")
+
+
+class Learner:
+    """How one cache learns. ``judge`` is a model; without one no label is sought, and no model is ever called here."""
+
+    def __init__(
+        self,
+        store: Store,
+        embedder: Embedder | None,
+        *,
+        policy: Policy,
+        judge: Generate | None,
+        settings: LearnSettings,
+        timeout_seconds: float,
+        hooks: Sequence[Hook],
+        clock: Callable[[], float],
+        close_judge: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._store = store
+        self._shared = store if isinstance(store, SharedState) else None
+        self._policy = policy
+        self._settings = settings
+        self._timeout = timeout_seconds
+        self._hooks = tuple(hooks)
+        self._clock = clock
+        self._behind = Background()
+        self._learning = judge is not None and self._shared is not None and policy.max_error_rate is not None
+        self._judge = AnswerJudge(
+            generate=judge,
+            embedder=embedder,
+            similar_from=settings.similar_from,
+            model="",
+            timeout_seconds=settings.judge_timeout_seconds,
+            budget=Budget(settings.per_minute, settings.per_day, self._shared, clock, "judge"),
+        )
+        self._close_judge = close_judge
+        self._generate: Generate | None = None
+        self._ids: HitIds | None = None
+        self._standings: dict[str, Standings] = {}
+        self._waiting: dict[str, None] = {}
+        self._resumed = clock()
+        self._trials = Trials(
+            self._shared,
+            store,
+            self._judge,
+            clock=clock,
+            new_id=self.new_id,
+            holder=uuid.uuid4().hex,
+            judged=self._labelled,
+        )
+        self._experiments: Experiments | None = None
+        if self._shared is not None:
+            refresh = settings.refresh_seconds
+            self._experiments = Experiments(
+                self._shared, policy=policy, clock=clock, spawn=self._behind.spawn, refresh_seconds=refresh
+            )
+
+    async def open(self) -> None:
+        """Read what a look-up must not wait for. A store that fails is asked again when there is something to say."""
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                self._ids = HitIds(await load_secret(self._shared))
+                if self._experiments is not None:
+                    await self._experiments.refresh()
+
+    async def close(self) -> None:
+        """Write down what was counted, give up what is under way (another process goes on with it), let go."""
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                if self._experiments is not None:
+                    await self._experiments.close()
+                for standings in self._standings.values():
+                    await standings.flush()
+        self._behind.cancel()
+        await self._behind.drain()
+        if self._judge.budget is not None:
+            await self._judge.budget.drain()
+        if self._close_judge is not None:
+            await self._close_judge()
+
+    async def drain(self) -> None:
+        """Wait until all labels told so far are taken in."""
+        await self._behind.drain()
+
+    # On the path: memory only.
+
+    def new_id(self) -> str:
+        """An id that was never given before: 32 hexadecimal digits, random."""
+        return uuid.uuid4().hex
+
+    def hit_id(self, look_up: str, entry_id: str, digest: bytes) -> str:
+        """The name under which people may speak of a hit; empty where the cache's secret could not be read."""
+        if self._ids is None or not _ENTRY_ID.fullmatch(entry_id):
+            return ""
+        return self._ids.make(bytes.fromhex(look_up), entry_id, digest)
+
+    async def standing(self, request: Request, key: Key, look_up: str) -> tuple[Policy, Position]:
+        """The policy that applies to a request, and where its namespace stands; at first sight one read.
+
+        What is drawn for a label is nothing where there is no room in the budget: a label that can't be had would count
+        as wrong.
+        """
+        arm = self._arm_of(request)
+        name = namespace_of(key.scope.embedder, request.tenant, request.category) + namespace_suffix(arm)
+        position = await self._standings_of(arm).of(name) if self._shared is not None else self._alone(name)
+        if position.design is None:
+            return arm.policy, position
+        if not self._trials.has_room():
+            return arm.policy, replace(position, design=None)
+        self._standings_of(arm).requested(name, position.design.id, look_up)
+        return arm.policy, position
+
+    def _arm_of(self, request: Request) -> Arm:
+        if self._experiments is None:
+            return Arm(name="control", policy=self._policy)
+        return self._experiments.arm_of(caller_of(request))
+
+    def _standings_of(self, arm: Arm) -> Standings:
+        experiment = arm.experiment if namespace_suffix(arm) else ""
+        found = self._standings.get(experiment)
+        if found is None:
+            assert self._shared is not None
+            found = self._standings[experiment] = Standings(
+                self._shared,
+                policy=arm.policy,
+                clock=self._clock,
+                learning=self._learning,
+                shipped=partial(_shipped, arm.policy),
+                versions=partial(_versions, arm.policy),
+                judge=Judge(false_accept=self._settings.judge_false_accept),
+                new_id=self.new_id,
+                spawn=self._behind.spawn,
+                told=self._moved,
+                refresh_seconds=self._settings.refresh_seconds,
+                timeout_seconds=self._timeout,
+            )
+        return found
+
+    def _alone(self, name: str) -> Position:
+        """Where a namespace stands for good in a store that can't keep what is learned."""
+        shipped = _shipped(self._policy, embedder_of(name))
+        if self._policy.max_error_rate is None:
+            return Position(namespace=name, state=State.SERVING, threshold=0.0, calibration="none", reason=_BARE)
+        if shipped is None:
+            return Position(namespace=name, state=State.SHADOW, threshold=None, calibration="none", reason=_UNKNOWN)
+        return Position(
+            namespace=name,
+            state=State.SERVING,
+            threshold=shipped.threshold,
+            calibration="uncalibrated",
+            reason=_SHIPPED,
+        )
+
+    # Behind a reply.
+
+    def noted(self, request: Request, outcome: Hit | Miss) -> None:
+        """What a look-up came to, for an experiment that may be running."""
+        if self._experiments is not None:
+            served = isinstance(outcome, Hit) or (outcome.trial is not None and outcome.trial.served)
+            self._experiments.note(self._arm_of(request), hit=served)
+
+    async def opened(self, trial: Trial, request: Request, key: Key, generate: Generate | None = None) -> bool:
+        """Keep a drawn look-up, before anything is known of its outcome; False where it can't be labelled.
+
+        ``generate``: what may make the fresh answer if this process does not come to it.
+        """
+        self._generate = generate or self._generate
+        standings = self._standings_of(self._arm_of(request))
+        async with asyncio.timeout(self._timeout):
+            if not await standings.drawn(trial, key.digest, population=trial.candidate.population):
+                return False
+        return await self._trials.open(trial, request, key)
+
+    async def closed(self, trial: Trial, request: Request, fresh: Reply) -> Outcome:
+        """Compare the fresh answer with the stored one, and do what follows. Raises ``StoreUnavailable``."""
+        outcome = await self._trials.close(trial.id, fresh, vector=trial.vector)
+        if outcome.state == "judged" and outcome.verdict is not None:
+            if trial.served and self._experiments is not None:
+                self._experiments.audited(self._arm_of(request), correct=outcome.verdict == "same")
+            event = of_label(trial, outcome.verdict, outcome.how)
+            emit(self._hooks, event, asyncio.get_running_loop().call_soon)
+        if 0 <= self._clock() - self._resumed < RESUME_SECONDS:
+            return outcome
+        self._resumed = self._clock()
+        self._behind.spawn("finishing what was left behind", self._trials.resume(self._generate))
+        return outcome
+
+    async def same(self, question: str, stored: Reply, fresh: Reply) -> bool:
+        """Whether two answers to a question are the same, as far as can be told."""
+        return (await self._judge.compare(question, stored, fresh)).verdict == "same"
+
+    async def feedback(self, hit_id: str, *, ok: bool, request: Request | None = None) -> None:
+        """See ``Cache.feedback``."""
+        if self._ids is None:
+            self._ids = HitIds(await load_secret(self._shared))
+        ref = self._ids.parse(hit_id)
+        await apply_feedback(ref, ok, self._store, self._shared, self._clock())
+        if request is not None and self._experiments is not None:
+            self._experiments.feedback(self._arm_of(request), ok=ok)
+
+    async def forget(self, selector: Selector) -> None:
+        """Leave no text of the drawn look-ups that a purge concerns."""
+        await self._trials.forget(selector)
+
+    async def _labelled(self, trial: Trial, correct: bool, how: str) -> None:
+        """A label is told: it counts, and its namespace is looked at again."""
+        experiment = trial.namespace.rpartition("/x:")[2] if "/x:" in trial.namespace else ""
+        standings = self._standings.get(experiment)
+        if standings is None:  # of an experiment that is over: nobody serves by it any more
+            return
+        await standings.judged(trial, correct, how)
+        idle = not self._waiting
+        self._waiting[trial.namespace] = None
+        if idle:
+            self._behind.spawn("taking labels in", self._advance())
+
+    async def _advance(self) -> None:
+        """Look at the namespaces that have new labels, one after the other."""
+        while self._waiting:
+            name = next(iter(self._waiting))
+            experiment = name.rpartition("/x:")[2] if "/x:" in name else ""
+            try:
+                await self._standings[experiment].advance(name)
+            finally:
+                self._waiting.pop(name, None)
+
+    def _moved(self, transition: Transition) -> None:
+        event = Event(call="standing", outcome=transition.after, namespace=transition.namespace, why=transition.reason)
+        emit(self._hooks, event, asyncio.get_running_loop().call_soon)
+
+
+def _shipped(policy: Policy, embedder: str) -> ShippedThreshold | None:
+    if policy.max_error_rate is None:
+        return None
+    return shipped_threshold(embedder, policy.max_error_rate, policy.confidence)
+
+
+def _versions(policy: Policy, embedder: str) -> Versions:
+    """What labels were made for: a certificate ends with any of it."""
+    modes = ",".join(f"{name}={mode}" for name, mode in sorted(policy.guards.items()) if MODES.get(name) != mode)
+    score = model_for(embedder)
+    return Versions(score=score.version, embedder=embedder, guards=f"{guards.VERSION}:{modes}"[:200])

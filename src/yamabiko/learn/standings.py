@@ -1,0 +1,446 @@
+"""Where each namespace stands, kept in the store: all workers share it, and it survives them.
+
+A look-up gets its ``Position`` from memory; the store is read at first sight of a namespace and now and then behind.
+Whoever has written labels calls ``advance``, which takes them in and saves what follows by compare-and-set: where two
+workers do so at once, one of them loads again and decides again, and no label is counted twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeAlias
+
+import msgspec
+
+from yamabiko.core.calibrate import Judge, Terms, Versions
+from yamabiko.core.score import MIN_SCORE
+from yamabiko.core.shipped import ShippedThreshold
+from yamabiko.core.states import Position, State
+from yamabiko.errors import ConfigurationError, StoreError, StoreUnavailable
+from yamabiko.learn.advance import Rules, fresh, is_heavy, settle, step, worth_saving
+from yamabiko.learn.counts import RequestCounts
+from yamabiko.learn.ledger import Ledger
+from yamabiko.learn.namespaces import chain, embedder_of, root
+from yamabiko.learn.records import (
+    AnyRecord,
+    Drawing,
+    Drawn,
+    Judged,
+    NamespaceState,
+    StoredStanding,
+    Transition,
+    census_drawing,
+    decode_standing,
+    digest_of,
+    encode_record,
+    encode_standing,
+    imported_records,
+    is_newer,
+    log_name,
+    promise_of,
+    standing_name,
+)
+from yamabiko.ports import SharedState
+from yamabiko.types import Policy, Trial
+
+Spawn: TypeAlias = Callable[[str, Coroutine[Any, Any, object]], "asyncio.Task[None]"]
+"""Runs work behind a reply: ``flight.Background.spawn``."""
+
+MOST_NAMESPACES = 10_000
+"""So many are held in memory; others are read again when they are seen again."""
+FIRST_TIMEOUT_SECONDS = 1.0
+"""How long the first look-up of a namespace waits for the store, where its own deadline is not shorter."""
+BEHIND_TIMEOUT_SECONDS = 10.0
+RETRY_SECONDS = 1.0
+"""How long after a failure the store is asked again."""
+COUNTED_EACH = 500
+"""Requests after which their number is written down, where the promise is per request."""
+_PAGE = 500
+_TRIES = 10
+
+
+@dataclass(slots=True)
+class _Held:
+    """A namespace as this process knows it: what is stored, and what follows from it by now."""
+
+    stored: StoredStanding
+    version: int | None
+    base: NamespaceState
+    now: NamespaceState
+    loaded: float
+    is_saved: bool
+    writable: bool = True
+    refreshing: bool = False
+    position: Position | None = None
+
+
+@dataclass(slots=True)
+class _Log:
+    """The log of a root namespace, as far as this process has read it; ``alone``: one reads or advances at a time."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+    alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+    read: float = 0.0
+
+
+class Standings:
+    """The standings of all namespaces under one policy.
+
+    ``learning``: whether labels are made here. ``shipped`` and ``versions`` take an embedder as ``model_for`` names it.
+    ``judge``: how far the labels can be trusted. ``new_id`` makes texts that were never made before. ``spawn`` runs
+    work behind. ``told`` hears of each transition, once among all workers. ``clock`` gives seconds UTC epoch.
+
+    Raises ``ConfigurationError`` where policy and judge can't go together.
+    """
+
+    def __init__(
+        self,
+        shared: SharedState,
+        *,
+        policy: Policy,
+        clock: Callable[[], float],
+        learning: bool,
+        shipped: Callable[[str], ShippedThreshold | None],
+        versions: Callable[[str], Versions],
+        judge: Judge,
+        new_id: Callable[[], str],
+        spawn: Spawn,
+        told: Callable[[Transition], None] | None = None,
+        refresh_seconds: float = 30.0,
+        timeout_seconds: float = FIRST_TIMEOUT_SECONDS,
+    ) -> None:
+        self._shared = shared
+        self._clock = clock
+        self._learning = learning
+        self._shipped = shipped
+        self._versions = versions
+        self._spawn = spawn
+        self._told = told
+        self._refresh_seconds = refresh_seconds
+        self._timeout = min(timeout_seconds, FIRST_TIMEOUT_SECONDS)
+        self._terms: Terms | None = None
+        self._promise = ""
+        if policy.max_error_rate is not None:
+            self._promise = promise_of(policy)
+            self._terms = Terms(
+                max_error_rate=policy.max_error_rate,
+                confidence=policy.confidence,
+                on=policy.on,
+                judge=judge,
+                min_score=MIN_SCORE,
+            )
+        self._rules: dict[str, Rules] = {}
+        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._logs: dict[str, _Log] = {}
+        self._sighting: dict[str, asyncio.Task[None]] = {}
+        self._counts = RequestCounts(self._append, new_id)
+
+    # What a look-up asks.
+
+    async def of(self, namespace: str) -> Position:
+        """Where a namespace stands; never raises. Waits for the store at first sight only, and then not long."""
+        if self._terms is None:
+            return Position(
+                namespace=namespace,
+                state=State.SERVING,
+                threshold=0.0,
+                calibration="none",
+                reason="there is no max_error_rate, so min_similarity alone decides and nothing is promised",
+            )
+        held = self._held.get(namespace)
+        if held is None:
+            if namespace not in self._sighting:
+                task = self._spawn("reading a standing", self._sight(namespace))
+                self._sighting[namespace] = task
+                task.add_done_callback(lambda _: self._sighting.pop(namespace, None))
+            await asyncio.shield(self._sighting[namespace])
+            held = self._held.get(namespace)
+        elif not held.refreshing and not 0 <= self._clock() - held.loaded < self._refresh_seconds:
+            held.refreshing = True
+            self._spawn("reading a standing again", self._sight(namespace))
+        if held is None or held.position is None:
+            return _closed(namespace, "the store failed")
+        self._held.move_to_end(namespace)
+        return held.position
+
+    async def _sight(self, namespace: str) -> None:
+        """Read what is stored of a namespace and its ancestors; where that fails, what was known stays."""
+        known = self._held.get(namespace)
+        try:
+            async with asyncio.timeout(self._timeout if known is None else BEHIND_TIMEOUT_SECONDS):
+                await self._load(namespace)
+        except (StoreError, TimeoutError) as error:
+            why = f"the store failed: {error}" if isinstance(error, StoreError) else "the store took too long"
+            self._unreadable(namespace, known, why)
+            return
+        finally:
+            if known is not None:
+                known.refreshing = False
+        log = self._log(namespace)
+        if not 0 <= self._clock() - log.read < self._refresh_seconds and not log.alone.locked():
+            self._spawn("reading labels", self._read_alone(namespace))
+
+    def _unreadable(self, namespace: str, known: _Held | None, why: str) -> None:
+        again = self._clock() - self._refresh_seconds + min(RETRY_SECONDS, self._refresh_seconds)
+        if known is not None:
+            known.loaded = again
+            return
+        state = fresh(namespace, self._rules_of(namespace), distrust=why)
+        held = _Held(StoredStanding(), None, state, state, again, is_saved=False, writable=False)
+        held.position = _closed(namespace, why)
+        self._keep(namespace, held)
+
+    async def _load(self, namespace: str) -> list[_Held]:
+        """Read the namespace, and of its ancestors what is not recent; each with what follows from it."""
+        now, rules, levels = self._clock(), self._rules_of(namespace), chain(namespace)
+        stale = [level for level in levels if level == namespace or not self._is_recent(level, now)]
+        read = await asyncio.gather(*(self._shared.load_state(standing_name(level)) for level in stale))
+        found = dict(zip(stale, read, strict=True))
+        lineage: list[_Held] = []
+        for level in reversed(levels):
+            held = self._held.get(level)
+            if level in found or held is None:
+                stored = found.get(level)
+                held = _held(level, stored.data if stored else None, rules, now)
+                held.version = stored.version if stored else None
+                held = _later(self._held.get(level), held)
+            self._follow(level, held, settle(held.base, [other.now for other in lineage], rules, now=now))
+            lineage.insert(0, held)
+        return lineage
+
+    def _is_recent(self, level: str, now: float) -> bool:
+        held = self._held.get(level)
+        return held is not None and held.writable and 0 <= now - held.loaded < self._refresh_seconds
+
+    def _follow(self, level: str, held: _Held, now: NamespaceState) -> None:
+        held.now = now
+        held.position = Position(
+            namespace=level,
+            state=now.state,
+            threshold=now.threshold,
+            calibration=now.calibration,
+            reason=now.reason,
+            error_upper=now.error_upper,
+            design=None if now.drawing is None else now.drawing.design(),
+            entries=self._log(level).ledger.entries,
+        )
+        self._keep(level, held)
+
+    def _keep(self, namespace: str, held: _Held) -> None:
+        self._held[namespace] = held
+        self._held.move_to_end(namespace)
+        if len(self._held) > MOST_NAMESPACES:
+            self._held.popitem(last=False)
+
+    def _log(self, namespace: str) -> _Log:
+        return self._logs.setdefault(root(namespace), _Log())
+
+    def _rules_of(self, namespace: str) -> Rules:
+        embedder = embedder_of(namespace)
+        versions = self._versions(embedder)
+        rules = self._rules.get(embedder)
+        if rules is None or rules.terms.versions != versions:
+            assert self._terms is not None
+            terms, shipped = replace(self._terms, versions=versions), self._shipped(embedder)
+            threshold = None if shipped is None else shipped.threshold
+            rules = Rules(
+                terms=terms,
+                promise=self._promise,
+                versions=digest_of(versions),
+                learning=self._learning,
+                shipped=threshold,
+            )
+            self._rules[embedder] = rules
+        return rules
+
+    # What came of it.
+
+    async def drawn(self, trial: Trial, digest: bytes, *, population: float | None = None) -> bool:
+        """Write down that a look-up was drawn, before anything is known of its outcome; ``digest``: its key's.
+
+        ``population``: the candidate's score without what labels said of its entry, where that is another. False, and
+        nothing is written, for a design that is not known here: its label would count nowhere. Raises ``StoreError``.
+        """
+        drawing = self._drawing(trial.namespace, trial.design)
+        if drawing is None:
+            return False
+        record = Drawn(
+            trial=trial.id,
+            drawing=drawing,
+            score=trial.score,
+            similarity=trial.candidate.similarity,
+            entry=trial.candidate.entry.id,
+            question=digest.hex(),
+            served=trial.served,
+            at=self._clock(),
+            population=population,
+        )
+        await self._append(trial.namespace, f"d:{trial.id}", record)
+        return True
+
+    async def judged(self, trial: Trial, correct: bool, how: str) -> None:
+        """Write down a verdict; the first one of a trial counts, however often it is told. Raises ``StoreError``."""
+        entry = trial.candidate.entry.id
+        record = Judged(trial=trial.id, entry=entry, correct=correct, how=how, at=self._clock())
+        await self._append(trial.namespace, f"l:{trial.id}", record)
+
+    def requested(self, namespace: str, design: str, look_up: str) -> None:
+        """Count a look-up that takes part in a design, whatever becomes of it; ``look_up``: its id.
+
+        Only a promise per request needs it. Counted in memory and written behind.
+        """
+        if self._terms is None or self._terms.on != "request":
+            return
+        drawing = self._drawing(namespace, design)
+        if drawing is None:
+            return
+        self._counts.add(drawing, look_up)
+        if self._counts.pending == COUNTED_EACH:
+            self._spawn("counting requests", self.flush())
+
+    async def flush(self) -> None:
+        """Write down how many requests there were; ``advance`` does so too. Raises ``StoreError``."""
+        await self._counts.flush()
+
+    async def imported(
+        self, namespace: str, labels: Sequence[tuple[float, bool]], *, floor: float = MIN_SCORE, requests: int = 0
+    ) -> Position:
+        """Take in labels from outside, (score, whether the answer was right), and certify them if they will do.
+
+        They must be would-be hits as they came, or a random part of those, each from score ``floor`` on: neither picked
+        by outcome nor rejected pairs alone. ``requests``: how many look-ups they are the hits of, for a promise per
+        request. The same labels again count once. Raises ``StoreError`` and ``ConfigurationError``.
+        """
+        if self._terms is None:
+            raise ConfigurationError("without max_error_rate nothing is promised, so there is nothing to calibrate")
+        if not all(0 <= score <= 1 for score, _ in labels):
+            raise ConfigurationError("scores must be in [0, 1]: import what the cache itself scored")
+        drawing = census_drawing(namespace, self._rules_of(namespace).versions, floor)
+        for record in imported_records(drawing, labels, requests=requests, at=self._clock()):
+            await self._append(namespace, f"i:{record.batch}", record)
+        return await self.advance(namespace)
+
+    async def _append(self, namespace: str, item_id: str, record: AnyRecord) -> None:
+        async with _deadline():
+            await self._shared.append_log(log_name(root(namespace)), {item_id: encode_record(record)})
+
+    def _drawing(self, namespace: str, design: str) -> Drawing | None:
+        held = self._held.get(namespace)
+        known = () if held is None else reversed(held.now.drawings)
+        return next((drawing for drawing in known if drawing.id == design), None)
+
+    # What follows.
+
+    async def advance(self, namespace: str) -> Position:
+        """Take in what has been labelled, by whomever, and save what follows for the namespace and its ancestors.
+
+        Raises ``StoreError``; nothing is lost then, and the next one to advance takes it in.
+        """
+        if self._terms is None:
+            return await self.of(namespace)
+        await self._counts.flush()
+        log = self._log(namespace)
+        async with log.alone, _deadline():
+            await self._read(namespace)
+            levels = chain(namespace)
+            if not all(self._is_recent(level, self._clock()) for level in levels):
+                await self._load(namespace)
+            lineage: list[NamespaceState] = []
+            for level in reversed(levels):
+                lineage.insert(0, await self._advanced(level, lineage))
+            up_to = log.ledger.excess()
+            if up_to:
+                await self._shared.trim_log(log_name(root(namespace)), up_to=up_to)
+                log.ledger.forget(up_to)
+        return await self.of(namespace)
+
+    async def _advanced(self, level: str, ancestors: Sequence[NamespaceState]) -> NamespaceState:
+        rules, ledger = self._rules_of(level), self._log(level).ledger
+        for _ in range(_TRIES):
+            held = self._held.get(level)
+            if held is None:
+                held = (await self._load(level))[0]
+            now = self._clock()
+            work = partial(step, held.base, tuple(ancestors), ledger, rules, now=now)
+            heavy = is_heavy(held.base, ledger, rules, now)
+            state = await asyncio.to_thread(work) if heavy else work()
+            if not held.writable or not worth_saving(state, held.base if held.is_saved else None):
+                self._follow(level, held, state)
+                return state
+            state = msgspec.structs.replace(state, saved=now)
+            stored = held.stored.with_(state)
+            version = await self._shared.save_state(
+                standing_name(level), encode_standing(stored), expected=held.version
+            )
+            if version is not None:
+                before = held.base.transitions
+                held = _Held(stored, version, state, state, held.loaded, is_saved=True)
+                self._follow(level, held, state)
+                self._tell([new for new in state.transitions if new not in before])
+                return state
+            await self._read(level)  # somebody was faster, and may have seen more
+            await self._load(level)
+        raise StoreUnavailable(f"the standing of {level!r} changes faster than it can be saved")
+
+    def _tell(self, transitions: Sequence[Transition]) -> None:
+        for transition in transitions:
+            if self._told is not None:
+                self._told(transition)
+
+    async def _read_alone(self, namespace: str) -> None:
+        log = self._log(namespace)
+        async with log.alone, _deadline():
+            await self._read(namespace)
+
+    async def _read(self, namespace: str) -> None:
+        """Read the log on to its end; whoever does so is alone at it."""
+        log, name = self._log(namespace), log_name(root(namespace))
+        while True:
+            items = await self._shared.read_log(name, after=log.ledger.position, limit=_PAGE)
+            log.ledger.take(items)
+            await asyncio.sleep(0)  # a long log is read between other work
+            if len(items) < _PAGE:
+                break
+        log.read = self._clock()
+
+
+def _held(level: str, data: bytes | None, rules: Rules, now: float) -> _Held:
+    """What the stored bytes say; nothing is served on the strength of bytes that can't be read."""
+    stored, why = (StoredStanding(), "") if data is None else decode_standing(data, level)
+    if stored is None:
+        base = fresh(level, rules, distrust=why)
+        return _Held(StoredStanding(), None, base, base, now, is_saved=False, writable=not is_newer(why))
+    known = stored.of(rules.promise, rules.terms.versions)
+    if known is not None:
+        return _Held(stored, None, known, known, now, is_saved=True)
+    base = fresh(level, rules, began=_ended(stored, rules))
+    return _Held(stored, None, base, base, now, is_saved=False)
+
+
+def _later(known: _Held | None, read: _Held) -> _Held:
+    """What was saved while the store was being read is newer than what was read."""
+    if known is None or not known.writable or (known.version or 0) <= (read.version or 0):
+        return read
+    known.loaded = read.loaded
+    return known
+
+
+def _ended(stored: StoredStanding, rules: Rules) -> str:
+    """Why a namespace begins anew: other versions are in use than those it has a standing for; empty for none."""
+    before = next((known for known in stored.standings if known.promise == rules.promise), None)
+    if before is None:
+        return ""
+    return f"another {before.versions.changes(rules.terms.versions)} is in use than before"
+
+
+def _closed(namespace: str, why: str) -> Position:
+    reason = f"{why}: nothing is served by meaning before the standing is known"
+    return Position(namespace=namespace, state=State.EXACT_ONLY, threshold=None, calibration="none", reason=reason)
+
+
+def _deadline() -> asyncio.Timeout:
+    return asyncio.timeout(BEHIND_TIMEOUT_SECONDS)
