@@ -58,6 +58,7 @@ HELD_OUT = ("checklist_qqp", "synthetic_nearmiss", "traps_en", "traps_ja")
 EVALUATION_ONLY = ("qqp", "stsb")
 
 LARGEST_SHARE = 0.1
+MOST_NEIGHBOURS = 3000
 
 Split = Literal["dev", "test"]
 
@@ -90,6 +91,7 @@ def load_neighbours(data: Path, name: str, model: str) -> list[Pair]:
     found: list[Pair] = []
     for side in ("dev", "test"):
         own = [row for row in rows if _side(_same(row["text"])) == side and row.get("intent") != "oos"]
+        own = [own[at] for at in np.random.default_rng(0).permutation(len(own))[:MOST_NEIGHBOURS]]
         vectors = embed([row["text"] for row in own], model)
         answers = [str(row.get("intent", row.get("answer"))).casefold() for row in own]
         number = {answer: at for at, answer in enumerate(dict.fromkeys(answers))}

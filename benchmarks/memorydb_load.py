@@ -216,7 +216,9 @@ async def work(options: argparse.Namespace) -> dict[str, Any]:
     world = World(np.load(options.folder / "vectors.npy", mmap_mode="r"), options.tenants)
     embedder = Precomputed(world.vectors.shape[1])
     cache = await open_cache(
-        store=await open_store(options.port, embedder.dim), embedder=embedder, policy=Policy(max_error_rate=None, min_similarity=0.9)
+        store=await open_store(options.port, embedder.dim),
+        embedder=embedder,
+        policy=Policy(max_error_rate=None, min_similarity=0.9),
     )
     calls = int(options.seconds * 4000) + 200
     caller = Caller(cache, embedder, world, options.process, calls)

@@ -132,7 +132,9 @@ async def semantic(folder: Path, entries: int) -> dict:
 
     await fill(path, embedder, list(range(entries)), vectors)
     whole, alone = [], []
-    async with open_cache(f"sqlite:///{path}", embedder=embedder, policy=Policy(max_error_rate=None, min_similarity=0.9)) as cache:
+    async with open_cache(
+        f"sqlite:///{path}", embedder=embedder, policy=Policy(max_error_rate=None, min_similarity=0.9)
+    ) as cache:
         texts = [f"How can I change setting number {number} of my account?" for number in real]
         for text in texts[:20]:
             await cache.lookup(Request(text, model="m1", tenant="acme"))

@@ -257,8 +257,8 @@ SMUGGLED = [
 @pytest.mark.parametrize(("question", "answer"), PERSONAL + SMUGGLED)
 def test_what_is_one_users_own_or_smuggled_in_is_kept_from_others(question, answer):
     reason = refusal_to_store(Request(question), Reply(text=answer))
-    assert "Request.user" in reason
-    assert refusal_to_share(question, answer) == reason
+    assert reason.startswith(f"{refusal_to_share(question, answer)}: name the user")
+    assert 'Policy(users="always")' in refusal_to_store(Request(question, user="u1"), Reply(text=answer))
     assert refusal_to_store(Request(question, user="u1"), Reply(text=answer), shared=False) == ""
 
 
@@ -267,6 +267,13 @@ def test_a_reason_never_repeats_what_it_is_about(question, answer):
     reason = refusal_to_store(Request(question), Reply(text=answer)).lower()
     for word in ("tanaka", "4471902", "evil", "shops", "残高", "田中", "package"):
         assert word not in reason
+
+
+def test_a_personal_question_makes_the_turns_after_it_personal():
+    turns = [{"role": "user", "content": "Where is my package?"}, {"role": "assistant", "content": "In Kyoto."}]
+    request = Request([*turns, {"role": "user", "content": "And how is that possible?"}])
+    assert "Request.user" in refusal_to_store(request, Reply(text="It was sent there."))
+    assert refusal_to_store(request, Reply(text="It was sent there."), shared=False) == ""
 
 
 def test_personal_data_in_what_is_replayed_with_an_answer_are_kept_from_others():

@@ -501,7 +501,9 @@ def test_a_drift_that_all_tenants_share_is_noticed_by_their_parent():
     async def case(worker):
         await learn(worker)
         tenants = [namespace_of("m", str(number), "") for number in range(400)]
-        for seen, tenant in enumerate(tenants):
+        seen = 0
+        for tenant in tenants:
+            seen += 1
             await worker.label([(0.99, False)], tenant)  # one of each: too few for any of them to notice
             if (await worker.of("m")).state is not State.SERVING:
                 break

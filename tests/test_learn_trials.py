@@ -666,6 +666,19 @@ def test_a_purge_that_stopped_halfway_has_tried_nothing_twice():
     in_memory(work)
 
 
+def test_a_verdict_is_kept_as_long_as_its_trial_could_be_taken_for_an_open_one():
+    async def work(worker):
+        await worker.drawn("t1")  # stays open, and what stands behind it can't be trimmed
+        await worker.drawn("t2", asked="Shoes: return by when?")
+        await worker.trials.close("t2", Reply(text="no: a fortnight"))
+        late = Journal(worker.store)
+        await late.trim(worker.clock() + 30 * 86400.0)
+        assert list(await Journal(worker.store).unfinished()) == ["t1"]
+        assert list(await late.unfinished()) == ["t1"]
+
+    in_memory(work)
+
+
 # Stores that fail.
 
 

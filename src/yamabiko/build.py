@@ -9,6 +9,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from yamabiko.attest import Attest
 from yamabiko.cache import Cache
 from yamabiko.core.economics import Prices, parse
 from yamabiko.core.signing import SigningKeys
@@ -17,7 +18,7 @@ from yamabiko.learn.learner import Learner
 from yamabiko.lookup import NO_EMBEDDER
 from yamabiko.ports import Embedder, Generate, Store, Verifier
 from yamabiko.settings import EmbedderSettings, LearnSettings, Settings, StoreSettings
-from yamabiko.sync import SyncCache
+from yamabiko.sync import SyncCache, awaitable
 from yamabiko.telemetry import Hook
 from yamabiko.types import Policy
 
@@ -103,6 +104,7 @@ def open_cache(
             timeout_seconds=location.settings.timeout_seconds,
             hooks=hooks,
             clock=clock,
+            sign=Attest(keys, None).alias,
             close_judge=None if own_judge is None else own_judge.close,
         )
         await learner.open()
@@ -127,7 +129,13 @@ def open_cache(
 
 
 def open_sync_cache(url: str | None = None, **options: Any) -> SyncCache:
-    """A cache for code that does not await; arguments and errors are those of ``open_cache``."""
+    """A cache for code that does not await; arguments and errors are those of ``open_cache``.
+
+    ``judge`` may be an ordinary function.
+    """
+    judge = options.get("judge")
+    if judge is not None:
+        options["judge"] = awaitable(judge)
 
     async def make() -> Cache:
         return await open_cache(url, **options)

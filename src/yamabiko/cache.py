@@ -213,8 +213,10 @@ class Cache:
         if not dead or selector != Selector(dead_at=selector.dead_at):
             self._storing.purges += 1  # what was looked up before this is not stored after it
         await self._writes.drain()
-        await self._learner.forget(selector)
-        return await self.store.purge(selector)
+        purged = await self.store.purge(selector)
+        if not dead:
+            await self._learner.forget(selector)
+        return purged
 
     async def entries(self, selector: Selector | None = None) -> AsyncIterator[Entry]:
         """Every stored entry that fits, dead or alive, oldest first, with its questions and vectors."""

@@ -109,7 +109,7 @@ class SyncCache:
 
     def answer(self, request: str | Request, generate: SyncGenerate) -> Reply:
         """The stored answer, or a new one from ``generate``, called once for all who ask the same meanwhile."""
-        return self._run(lambda cache: cache.answer(request, _awaitable(generate)))
+        return self._run(lambda cache: cache.answer(request, awaitable(generate)))
 
     def stream(self, request: str | Request, generate: SyncStreamGenerate) -> SyncStream:
         """As ``answer``, in pieces: ``for piece in cache.stream(request, generate)``."""
@@ -251,7 +251,7 @@ async def _next(pieces: AsyncIterator[T]) -> T | None:
     return await anext(pieces, None)
 
 
-def _awaitable(generate: SyncGenerate) -> Generate:
+def awaitable(generate: SyncGenerate) -> Generate:
     """An ordinary function as an async one, run in a thread of its own with its caller's context variables."""
     if inspect.iscoroutinefunction(generate):
         return generate

@@ -116,28 +116,33 @@ def refusal_to_store(request: Request, reply: Reply, *, shared: bool = True) -> 
             return f"the {name} holds what looks like {kind}"
     if volatility(question) is Volatility.NEVER:
         return "the answer changes from one moment to the next"
-    return refusal_to_share(question, reply.text, extra=reply.extra) if shared else ""
+    if not shared:
+        return ""
+    earlier = (personal(turn.text) for turn in request.messages[:-1] if turn.role == "user")
+    why = next(filter(None, earlier), "") or refusal_to_share(question, reply.text, extra=reply.extra)
+    return f"{why}: {_KEPT_FOR_THIS_ONE if request.user else _KEPT_FOR_ONE}" if why else ""
 
 
 def refusal_to_share(question: str, answer: str, *, extra: str = "") -> str:
-    """Why an answer must not be given to other users, in a sentence that says what to do; empty when it may be.
+    """Why an answer must not be given to other users, without any words of it; empty when it may be.
 
     ``extra``: what else is replayed with the answer, such as a model's reasoning; only personal data are looked for.
     """
     why = personal(question) or personal_answer(question, answer)
     if why:
-        return f"{why}: {_FOR_ONE_USER}"
+        return why
     kind = pii_kind(extra, known=question)
     if kind:
-        return f"the reply holds {kind}: {_FOR_ONE_USER}"
+        return f"the reply holds {kind}"
     for name, text in (("question", question), ("answer", answer)):
         kind = injected(text)
         if kind:
-            return f"the {name} holds {kind}: {_FOR_ONE_USER}"
+            return f"the {name} holds {kind}"
     return ""
 
 
-_FOR_ONE_USER = "name the user in the request (Request.user), and it is kept for that user alone"
+_KEPT_FOR_ONE = "name the user in the request (Request.user), and it is kept for that user alone"
+_KEPT_FOR_THIS_ONE = 'other users would be given it; with Policy(users="always") it is kept for this user alone'
 
 _UNFINISHED: Mapping[str, str] = {
     "length": "the reply was cut off at its length limit",

@@ -294,9 +294,12 @@ def _near(left: Sequence[str], right: Sequence[str]) -> tuple[list[str], list[st
 
 
 def alike(one: str, other: str) -> bool:
-    """Whether two words look like forms or misspellings of one: a long common beginning, or one slip of the finger."""
+    """Whether two words look like forms or misspellings of one: a long common beginning, or one slip of the finger.
+
+    Of Japanese, whether one is a part of the other, as a verb's kanji is of the noun's: 変 in 変更.
+    """
     if not one.isascii() or not other.isascii():
-        return one.isascii() == other.isascii() and not set(one).isdisjoint(other)
+        return one in other or other in one
     short, long = (one, other) if len(one) <= len(other) else (other, one)
     if len(short) < 4 or not short.isalpha() or not long.isalpha():
         return False

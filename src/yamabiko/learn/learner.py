@@ -35,7 +35,7 @@ from yamabiko.policy import Policy
 from yamabiko.ports import Embedder, Generate, SharedState, Store
 from yamabiko.settings import LearnSettings
 from yamabiko.telemetry import Event, Hook, emit, of_label
-from yamabiko.types import Hit, Key, Miss, Reply, Request, Selector, Trial
+from yamabiko.types import Entry, Hit, Key, Miss, Question, Reply, Request, Selector, Trial
 
 RESUME_SECONDS = 60.0
 """How often it is looked whether a trial was left behind by a process that ended."""
@@ -46,7 +46,10 @@ _ENTRY_ID = re.compile("[0-9a-f]{64}")
 
 
 class Learner:
-    """How one cache learns. ``judge`` is a model; without one no label is sought, and no model is ever called here."""
+    """How one cache learns.
+
+    ``judge`` is a model; without one no label is sought, and no model is ever called here. ``sign`` signs an alias.
+    """
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class Learner:
         timeout_seconds: float,
         hooks: Sequence[Hook],
         clock: Callable[[], float],
+        sign: Callable[[Entry, Question], Question] | None = None,
         close_judge: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._store = store
@@ -92,6 +96,7 @@ class Learner:
             new_id=self.new_id,
             holder=uuid.uuid4().hex,
             judged=self._labelled,
+            sign=sign,
         )
         self._experiments: Experiments | None = None
         if self._shared is not None:
@@ -107,6 +112,8 @@ class Learner:
                 self._ids = HitIds(await load_secret(self._shared))
                 if self._experiments is not None:
                     await self._experiments.refresh()
+                if self._learning and self._judge.budget is not None:
+                    await self._judge.budget.refill()
 
     async def close(self) -> None:
         """Write down what was counted, give up what is under way (another process goes on with it), let go."""
@@ -210,6 +217,8 @@ class Learner:
         ``generate``: what may make the fresh answer if this process does not come to it.
         """
         self._generate = generate or self._generate
+        if generate is not None and self._judge.budget is not None:
+            await self._judge.budget.take()  # the fresh answer costs a call as well
         standings = self._standings_of(self._arm_of(request))
         async with asyncio.timeout(self._timeout):
             if not await standings.drawn(trial, key.digest, population=trial.candidate.population):

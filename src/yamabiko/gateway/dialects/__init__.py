@@ -1,0 +1,1 @@
+"""The vendor APIs that the gateway speaks, one module each."""
