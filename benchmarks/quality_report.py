@@ -73,24 +73,30 @@ def promises(found: dict) -> Iterator[Row]:
 
 
 def against_vcache(found: dict) -> Iterator[Row]:
-    """Hits by meaning, where the promise was kept, against the best of vCache's settings that keeps the same."""
+    """Hits by meaning against the best of vCache's settings, at equal error in our unit and in its own."""
     for name, row in found.items():
         if "no duplicates" in name:
             continue
         for budget in (0.02, 0.05):
             ours = row["arms"][f"Yamabiko, max_error_rate={budget:g}"]
-            theirs = row["best_in_hindsight"]["vCache"][f"{budget:.1%}"]
-            wrong = ours["wrong_per_hit"]["rate"]
-            kept = wrong is not None and wrong <= budget
-            figure = _ratio(
-                f"hits by meaning against vCache's rule at <= {budget:.0%} wrong per hit ({name})",
-                2,
-                ours["semantic"],
-                theirs["semantic"],
-            )
-            yield {**figure, "met": figure["met"] if kept else "no"} | (
-                {} if kept else {"measured": f"{figure['measured']}; ours: {percent(wrong, 2)} wrong"}
-            )
+            best = row["best_in_hindsight"]["vCache"]
+            units = {
+                f"<= {budget:.0%} wrong per hit": best[f"{budget:.1%}"],
+                f"no more wrong per request than at {budget:.0%}": best[
+                    f"as wrong per request as Yamabiko {budget:.0%}"
+                ],
+            }
+            wrong = ours["wrong_per_hit"]["rate"] or 0.0
+            for unit, theirs in units.items():
+                figure = _ratio(
+                    f"hits by meaning against vCache's rule, {unit} ({name})", 2, ours["semantic"], theirs["semantic"]
+                )
+                if wrong > budget:
+                    figure |= {
+                        "met": "no",
+                        "measured": f"{figure['measured']}; ours: {percent(wrong, 2)} wrong per hit",
+                    }
+                yield figure
 
 
 def _ratio(name: str, bar: float, ours: float, theirs: float) -> Row:

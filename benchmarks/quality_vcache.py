@@ -23,10 +23,11 @@ import numpy as np
 
 EPSILONS = tuple(float(x) for x in np.geomspace(1e-6, 0.5, 40))
 Z = tuple(NormalDist().inv_cdf(1 - epsilon) for epsilon in EPSILONS)
-SLOPE, SLOPE_SPREAD = 40.0, 40.0
-"""Prior of the slope gamma: from no probability to certainty within some 0.1 of cosine."""
-MIDDLE, MIDDLE_SPREAD = 0.8, 0.15
-"""Prior of t, the cosine at which right and wrong are equally likely."""
+SLOPE, SLOPE_SPREAD = 100.0, 100.0
+"""Prior of the slope gamma, mean and spread."""
+MIDDLE, MIDDLE_SPREAD = 0.8, 0.2
+"""Prior of t, the cosine at which right and wrong are equally likely. Of five such priors the one with the most hits on
+streams of intents, where this rule has many labels per stored prompt."""
 
 
 def correctness(similarity: float, t: float, gamma: float) -> float:

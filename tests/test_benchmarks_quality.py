@@ -310,7 +310,7 @@ def test_every_arm_runs_on_one_stream_and_the_report_reads_it(monkeypatch):
     assert all(arm["requests"] == len(made.requests) for arm in row["arms"].values())
     assert set(row["best_in_hindsight"]) == {"cosine", "cosine + guards", "score v1", "score v2", "vCache"}
     shown = figures({"streams": {"made": row}})
-    assert len(shown) == 2
+    assert len(shown) == 4
     assert all(set(line) == {"figure", "bar", "measured", "met"} for line in shown)
 
 

@@ -448,6 +448,10 @@ def test_no_ancestor_is_believed_against_ones_own_labels():
         await learn(worker)
         while (await worker.of("m")).calibration != "certified":
             await worker.label(traffic(20))
+        worker.clock.advance(31)
+        await worker.of(OTHER)
+        await worker.behind.drain()
+        assert (await worker.of(OTHER)).state is State.SHADOW  # nor before it has looked at them
         position = await worker.standings.advance(OTHER)
         assert position.state is State.SHADOW
         assert "4 of its own 6 were wrong" in position.reason
@@ -582,6 +586,20 @@ def test_a_damaged_standing_never_serves_until_new_labels_certify_it(place, dama
             assert await standings_of(worker.store)
 
     asyncio.run(case())
+
+
+def test_standings_that_are_lost_are_made_again_from_the_labels():
+    async def case(worker):
+        before = await learn(worker)
+        worker.store._states.clear()
+        worker.clock.advance(31)
+        await worker.of()
+        await worker.behind.drain()
+        assert (await worker.of()).threshold is None
+        position = await worker.label([(0.99, True)] * 3)
+        assert position.calibration == before.calibration == "certified"
+
+    alone(case)
 
 
 def test_a_newer_releases_standing_is_neither_served_by_nor_replaced():

@@ -90,42 +90,55 @@ def open_cache(
             used_embedder = make_embedder(replace(chosen.embedder, kind=embedder))
         else:
             used_embedder = embedder
-        used_policy = policy or chosen.policy
-        own_judge = make_judge(chosen.learn) if judge is None else None
-        keys = SigningKeys.parse(chosen.signing_keys)
+        used = replace(chosen, policy=policy or chosen.policy, store=location.settings)
         used_prices = prices or load_prices(chosen.prices_path)  # before the store: what fails leaves nothing open
-        opened = await location.open(*identity_of(used_embedder))
-        learner = Learner(
-            opened,
-            used_embedder,
-            policy=used_policy,
-            judge=judge or own_judge,
-            settings=chosen.learn,
-            timeout_seconds=location.settings.timeout_seconds,
-            hooks=hooks,
-            clock=clock,
-            sign=Attest(keys, None).alias,
-            close_judge=None if own_judge is None else own_judge.close,
-        )
-        await learner.open()
-        return Cache(
-            opened,
-            used_embedder,
-            policy=used_policy,
-            prices=used_prices,
-            learner=learner,
-            signing_keys=keys,
-            verifier=verifier,
-            hooks=hooks,
-            clock=clock,
-            store_timeout_seconds=location.settings.timeout_seconds,
-            write_timeout_seconds=location.settings.write_timeout_seconds,
-            embedder_timeout_seconds=chosen.embedder.timeout_seconds,
-            claim_seconds=location.settings.claim_seconds,
-            claim_wait_seconds=location.settings.claim_wait_seconds,
+        return await _assembled(
+            used, location, used_embedder, used_prices, judge=judge, verifier=verifier, hooks=hooks, clock=clock
         )
 
     return Opening(make)
+
+
+async def _assembled(
+    settings: Settings,
+    location: Location,
+    embedder: Embedder | None,
+    prices: Prices,
+    *,
+    judge: Generate | None,
+    verifier: Verifier | None,
+    hooks: Sequence[Hook],
+    clock: Callable[[], float],
+) -> Cache:
+    keys = SigningKeys.parse(settings.signing_keys)
+    own_judge = make_judge(settings.learn) if judge is None else None
+    store = await location.open(*identity_of(embedder))
+    learner = Learner(
+        store,
+        embedder,
+        policy=settings.policy,
+        judge=judge or own_judge,
+        settings=settings.learn,
+        timeout_seconds=settings.store.timeout_seconds,
+        hooks=hooks,
+        clock=clock,
+        sign=Attest(keys, None).alias,
+        close_judge=None if own_judge is None else own_judge.close,
+    )
+    await learner.open()
+    return Cache(
+        store,
+        embedder,
+        policy=settings.policy,
+        prices=prices,
+        learner=learner,
+        times=settings.store,
+        embedder_timeout_seconds=settings.embedder.timeout_seconds,
+        signing_keys=keys,
+        verifier=verifier,
+        hooks=hooks,
+        clock=clock,
+    )
 
 
 def open_sync_cache(url: str | None = None, **options: Any) -> SyncCache:

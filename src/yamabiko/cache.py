@@ -24,6 +24,7 @@ from yamabiko.flight import Background, Flight, Pieces, was_handed_over
 from yamabiko.learn.learner import Learner
 from yamabiko.lookup import Lookup, Outcome
 from yamabiko.ports import Embedder, Generate, SharedState, Store, StreamGenerate, Verifier
+from yamabiko.settings import StoreSettings
 from yamabiko.storing import Storing
 from yamabiko.stream import Heard, Stream, as_reply, unheard, whole
 from yamabiko.telemetry import Call, Event, Hook, Watch, emit, of_call
@@ -49,8 +50,8 @@ class Cache:
     """The semantic cache. ``open_cache`` makes one; use it as ``async with`` or call ``close()``.
 
     ``learner`` knows what may be served and learns when it was wrong. With ``signing_keys``, entries are signed, and
-    only signed ones are believed. ``clock`` gives seconds UTC epoch. Whatever ``generate`` raises reaches the caller
-    untouched; a dead store or embedder only ever means a miss.
+    only signed ones are believed. ``times``: deadlines and leases. ``clock`` gives seconds UTC epoch. Whatever
+    ``generate`` raises reaches the caller untouched; a dead store or embedder only ever means a miss.
     """
 
     def __init__(
@@ -61,22 +62,15 @@ class Cache:
         policy: Policy,
         prices: Prices,
         learner: Learner,
+        times: StoreSettings,
+        embedder_timeout_seconds: float = 10.0,
         signing_keys: SigningKeys | None = None,
         verifier: Verifier | None = None,
         hooks: Sequence[Hook] = (),
         clock: Callable[[], float] = time.time,
-        store_timeout_seconds: float = 5.0,
-        write_timeout_seconds: float = 60.0,
-        embedder_timeout_seconds: float = 10.0,
-        claim_seconds: float = 10.0,
-        claim_wait_seconds: float = 30.0,
     ) -> None:
-        self.store = store
-        self.policy = policy
-        self._embedder = embedder
-        self._prices = prices
-        self._hooks = tuple(hooks)
-        self._clock = clock
+        self.store, self.policy = store, policy
+        self._embedder, self._prices, self._hooks, self._clock = embedder, prices, tuple(hooks), clock
         self._learner = learner
         attest = Attest(signing_keys, self._vector_of)
         unwritten: dict[bytes, Entry] = {}
@@ -92,7 +86,7 @@ class Cache:
             hit_id=learner.hit_id,
             attest=attest,
             forged=self._forged,
-            store_timeout_seconds=store_timeout_seconds,
+            store_timeout_seconds=times.timeout_seconds,
             embedder_timeout_seconds=embedder_timeout_seconds,
         )
         self._storing = Storing(
@@ -104,15 +98,9 @@ class Cache:
             clock=clock,
             same=learner.same,
             attest=attest,
-            timeout_seconds=write_timeout_seconds,
+            timeout_seconds=times.write_timeout_seconds,
         )
-        self._claims = Claims(
-            store,
-            seconds=claim_seconds,
-            wait_seconds=claim_wait_seconds,
-            timeout_seconds=store_timeout_seconds,
-            clock=clock,
-        )
+        self._claims = _claims(store, times, clock)
         self._flight: Flight[tuple[Outcome, Reply]] = Flight()
         self._writes = Background()
         self._renewals = Background()
@@ -435,6 +423,16 @@ class Cache:
         if self._hooks:
             event = of_call(call, outcome, watch, reply, shared=shared)
             emit(self._hooks, event, asyncio.get_running_loop().call_soon)
+
+
+def _claims(store: Store, times: StoreSettings, clock: Callable[[], float]) -> Claims:
+    return Claims(
+        store,
+        seconds=times.claim_seconds,
+        wait_seconds=times.claim_wait_seconds,
+        timeout_seconds=times.timeout_seconds,
+        clock=clock,
+    )
 
 
 def _as_request(value: str | Request) -> Request:

@@ -18,6 +18,7 @@ from yamabiko.core.freshness import freshness
 from yamabiko.core.guards import GUARDS
 from yamabiko.core.key import key_of, principal
 from yamabiko.core.normalise import normalise
+from yamabiko.core.personal import personal
 from yamabiko.core.score import MIN_SCORE, model_for
 from yamabiko.core.states import Position, State
 from yamabiko.errors import ConfigurationError, EmbeddingError, StoreError, VerifierError, YamabikoError
@@ -47,6 +48,7 @@ Never raises for a store that is down.
 """
 _NORM_TOLERANCE = 0.02
 """How far from 1 a vector's squared norm may be: what a store takes."""
+_PERSONAL = "the question is about one person: name the user in the request, and it is kept for that user alone"
 _UNCONFIRMED = "the stored answer was made for somebody else, and nobody has confirmed it yet"
 _QUARANTINED = "a stored answer was found wrong for this very question"
 NO_EMBEDDER = "none"
@@ -165,6 +167,9 @@ class Lookup:
             return miss
         if self._embedder is None or not self._policy.semantic:
             return replace(miss, reasons=(*miss.reasons, "matching by meaning is off"))
+        if not key.scope.user and self._policy.users != "one" and personal(miss.canonical.text):
+            reasons = (*miss.reasons, _PERSONAL)
+            return replace(miss, reason=_unless_expired(miss, MissReason.SCOPE), reasons=reasons)
         number = self._new_id()
         policy, position = await self._standing(miss.request, key, number)
         miss = replace(miss, namespace=position.namespace)

@@ -38,9 +38,9 @@ def explain(
     Shows what every guard finds, every feature with what it adds to the score, and the threshold that applies: with
     --url that of the cache there, else the one that the package has. Exit code 1 where the answer would not be served.
     """
-    from yamabiko.cli.bar import bar_for
     from yamabiko.cli.explained import document, lines
     from yamabiko.cli.opening import embedder_to_embed_with
+    from yamabiko.cli.position import position_for
     from yamabiko.cli.verdict import Explanation, judge
     from yamabiko.cli.weighing import modes_for, never_compared, weigh
 
@@ -52,9 +52,9 @@ def explain(
     modes = modes_for(settings.policy, category)
     told = Explanation(old=old, new=new, modes=modes, never=never_compared(old, new))
     if not told.never:
-        bar = asyncio.run(bar_for(settings, new.model, tenant=tenant, category=category))
-        told = replace(told, weighed=weigh(old, new, modes), bar=bar)
-    verdict = judge(told, settings.policy)
+        position = asyncio.run(position_for(settings, new.model, tenant=tenant, category=category))
+        told = replace(told, weighed=weigh(old, new, modes), position=position)
+    verdict = judge(told, settings.policy, category)
     console.tell(document(told, verdict), "\n".join(lines(told, verdict)))
     if not verdict.served:
         raise click.exceptions.Exit(NO)

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 
 import click
 
-from yamabiko.cli.bar import Bar
 from yamabiko.cli.verdict import Explanation, Verdict
 from yamabiko.cli.weighing import Seen, Weighed
 from yamabiko.core import guards
 from yamabiko.core.guards import Mode
 from yamabiko.core.normalise import script
 from yamabiko.core.score import FEATURES, model_for
+from yamabiko.core.states import Position
 
 
 def document(told: Explanation, verdict: Verdict) -> dict[str, object]:
     """Everything, for programs; without the texts."""
-    document: dict[str, object] = {"served": verdict.served, "verdict": verdict.sentence}
+    document: dict[str, object] = {"served": verdict.served, "reason": verdict.reason, "verdict": verdict.sentence}
     document |= {"stored": _text_document(told.old), "asked": _text_document(told.new)}
-    weighed, bar, modes = told.weighed, told.bar, told.modes
-    if weighed is None or bar is None:
+    weighed, position, modes = told.weighed, told.position, told.modes
+    if weighed is None or position is None:
         return document | {"similarity": None, "score": None, "p_correct": None}
     model = model_for(told.new.model)
     rows = [
@@ -37,7 +36,12 @@ def document(told: Explanation, verdict: Verdict) -> dict[str, object]:
         "score_trained": model.trained,
         "score": weighed.score,
         "p_correct": weighed.p_correct,
-        **asdict(bar),
+        "namespace": position.namespace,
+        "state": position.state,
+        "threshold": position.threshold,
+        "calibration": position.calibration,
+        "error_upper": position.error_upper,
+        "because": position.reason,
     }
 
 
@@ -70,10 +74,10 @@ def _guards_document(weighed: Weighed, modes: Mapping[str, Mode]) -> list[dict[s
 def lines(told: Explanation, verdict: Verdict) -> list[str]:
     """Everything, for people; coloured."""
     lines = [_text_line("stored", told.old), _text_line("asked", told.new)]
-    weighed, bar = told.weighed, told.bar
-    if weighed is not None and bar is not None:
+    weighed, position = told.weighed, told.position
+    if weighed is not None and position is not None:
         lines += [_row("similarity", f"{weighed.similarity:.4f}", "cosine"), "", *_guard_lines(weighed, told.modes)]
-        lines += ["", *_score_lines(told.new.model, weighed), "", *_bar_lines(weighed, bar)]
+        lines += ["", *_score_lines(told.new.model, weighed), "", *_position_lines(weighed, position)]
     return [*lines, "", _styled(verdict.sentence, "green" if verdict.served else "red", bold=True)]
 
 
@@ -113,12 +117,12 @@ def _score_lines(embedder: str, weighed: Weighed) -> list[str]:
     return [*lines, _row("score", f"{weighed.score:.4f}", which), _row("p_correct", f"{weighed.p_correct:.4f}")]
 
 
-def _bar_lines(weighed: Weighed, bar: Bar) -> list[str]:
-    shown = "none" if bar.threshold is None else f"{bar.threshold:.4f}"
-    if bar.threshold is not None:
-        shown = _styled(shown, "green" if weighed.score >= bar.threshold else "red")
-    lines = [_row("threshold", shown, f"{bar.calibration}: {bar.reason}")]
-    return [*lines, _row("namespace", bar.namespace, f"state {bar.state}")]
+def _position_lines(weighed: Weighed, position: Position) -> list[str]:
+    shown = "none" if position.threshold is None else f"{position.threshold:.4f}"
+    if position.threshold is not None:
+        shown = _styled(shown, "green" if weighed.score >= position.threshold else "red")
+    lines = [_row("threshold", shown, f"{position.calibration}: {position.reason}")]
+    return [*lines, _row("namespace", position.namespace, f"state {position.state}")]
 
 
 def _row(name: str, value: str, remark: str = "") -> str:

@@ -19,9 +19,9 @@ from yamabiko.cli.terminal import Console, pass_console, progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from yamabiko.cli.bar import Bar
     from yamabiko.cli.opening import RecordedEmbedder
     from yamabiko.cli.standing import Opened
+    from yamabiko.core.states import Position
     from yamabiko.settings import Settings
     from yamabiko.types import Candidate, Entry, Policy
 
@@ -80,14 +80,14 @@ async def _near_misses(
 
     async with opened(settings, embedder) as cache:
         store = cache.store
-        bars: dict[tuple[str, str], Bar] = {}
+        positions: dict[str, Position] = {}
         nearest: list[tuple[float, int, NearMiss]] = []
         stored = (await store.stats()).entries
         with progress(stored, "searching") as bar:
             number = 0
             async for entry in store.entries(Selector(tenant=tenant)):
                 number += 1
-                near = await _nearest(cache, entry, bars)
+                near = await _nearest(cache, entry, positions)
                 if near is not None:
                     keep = heapq.heappush if len(nearest) < limit else heapq.heappushpop
                     keep(nearest, (near.similarity, -number, near))
@@ -95,61 +95,67 @@ async def _near_misses(
     return [near for _, _, near in sorted(nearest, reverse=True)]
 
 
-async def _nearest(cache: Opened, entry: Entry, bars: dict[tuple[str, str], Bar]) -> NearMiss | None:
+async def _nearest(cache: Opened, entry: Entry, positions: dict[str, Position]) -> NearMiss | None:
     """What was nearest to an entry's own question of what was stored before it; None where nothing was near."""
-    from yamabiko.cli.bar import cached_bar
+    from yamabiko.cli.position import position_in
+    from yamabiko.core.decide import search_floor
     from yamabiko.core.score import model_for
+    from yamabiko.learn.namespaces import namespace_of
 
-    policy = cache.settings.policy
-    question, model = entry.questions[0], entry.scope.embedder
+    policy, question, model = cache.settings.policy, entry.questions[0], model_for(entry.scope.embedder)
     if question.vector is None or not policy.semantic:
         return None
     found = await cache.store.search(
         entry.scope,
         question.vector,
         limit=policy.candidates + 1,  # the entry finds itself
-        min_similarity=model_for(model).floor,
+        min_similarity=search_floor(policy, model, verifier=False),
         now=time.time(),
     )
     before = [one for one in found if one.entry.id != entry.id and _is_before(one.entry, entry)]
     if not before:
         return None
-    whose = model, entry.scope.tenant
-    if whose not in bars:
-        bars[whose] = await cached_bar(cache, model, tenant=entry.scope.tenant)
-    return _as_seen(before, question.text, entry, policy, bars[whose])
+    namespace = namespace_of(entry.scope.embedder, entry.scope.tenant, "")
+    if namespace not in positions:
+        positions[namespace] = await position_in(cache, namespace)
+    return _as_seen(before, entry, policy, positions[namespace])
 
 
 def _is_before(one: Entry, other: Entry) -> bool:
     return (one.created, one.id) < (other.created, other.id)
 
 
-def _as_seen(found: Sequence[Candidate], asked: str, entry: Entry, policy: Policy, bar: Bar) -> NearMiss:
-    from yamabiko.cli.verdict import objection
+def _as_seen(found: Sequence[Candidate], entry: Entry, policy: Policy, position: Position) -> NearMiss:
+    """The candidate that came nearest to being served, and what step 6 says of it today."""
     from yamabiko.cli.weighing import modes_for, weigh_texts
-    from yamabiko.core.score import NO_RUNNER_UP
+    from yamabiko.core.decide import decide, guard_modes
+    from yamabiko.core.score import model_for
 
-    best = found[0]
-    weighed = weigh_texts(
-        best.question.text,
-        asked,
-        entry.scope.embedder,
-        modes_for(policy),
-        similarity=best.similarity,
-        margin=best.similarity - found[1].similarity if len(found) > 1 else NO_RUNNER_UP,
+    asked = entry.questions[0].text
+    decision = decide(
+        found,
+        policy,
+        asked=asked,
+        position=position,
+        model=model_for(entry.scope.embedder),
+        modes=guard_modes(policy, ""),
+        verifier=False,
     )
-    reason, detail = objection(weighed, bar, policy)
+    best = decision.candidates[0]
+    weighed = weigh_texts(
+        best.question.text, asked, entry.scope.embedder, modes_for(policy), similarity=best.similarity
+    )
     return NearMiss(
         similarity=best.similarity,
-        score=weighed.score,
-        p_correct=weighed.p_correct,
-        threshold=bar.threshold,
-        reason=reason,
+        score=weighed.score if best.score is None else best.score,
+        p_correct=weighed.p_correct if best.p_correct is None else best.p_correct,
+        threshold=position.threshold,
+        reason="served" if decision.action == "serve" else str(decision.reason),
         guards=tuple(veto.guard for veto in weighed.vetoes),
-        detail=detail,
+        detail="; ".join(decision.reasons),
         a=best.question.text,
         b=asked,
         entry=best.entry.id,
         asked_entry=entry.id,
-        namespace=bar.namespace,
+        namespace=position.namespace,
     )

@@ -13,7 +13,7 @@ import msgspec
 
 from yamabiko.build import locate, make_embedder
 from yamabiko.cli.opening import RecordedEmbedder, closing
-from yamabiko.core.calibrate import TRUSTED, Judge, Versions
+from yamabiko.core.calibrate import Judge, Versions
 from yamabiko.core.shipped import ShippedThreshold, shipped_threshold
 from yamabiko.errors import ConfigurationError, MissingExtra
 from yamabiko.flight import Background
@@ -27,6 +27,8 @@ from yamabiko.ports import Embedder, Logged, SharedState, Store
 from yamabiko.settings import Settings
 
 _PAGE = 1000
+_EXPERIMENT = "/x:"
+"""In the name of a treatment's namespace, whose policy is another: `yamabiko experiment status` tells of those."""
 _EACH_SCRIPT = ("a", "あ", "漢", "한", "д", "ع", "ก", "क", "λ", "ש")
 """One text of each script that ``core.normalise`` knows: which model embeds it names a root namespace."""
 
@@ -38,16 +40,12 @@ class Opened:
     store: Store
     shared: SharedState
     settings: Settings
-    made: Callable[[bool, bool], Standings] = field(repr=False)
+    made: Callable[[bool], Standings] = field(repr=False)
 
     async def standings(self, namespace: str) -> Standings:
-        """The standings as the cache's own workers have them: whether they have a judge is seen by what they draw.
-
-        Where they have or had one, its mistakes are allowed for.
-        """
+        """The standings as the cache's own workers have them: whether they have a judge is seen by what they draw."""
         known = [state for level in chain(namespace) if (state := await self.state(level)) is not None]
-        learning = bool(self.settings.learn.judge_url) or any(state.drawing is not None for state in known)
-        return self.made(learning, learning or any(state.drawings for state in known))
+        return self.made(bool(self.settings.learn.judge_url) or any(state.drawing is not None for state in known))
 
     async def state(self, namespace: str) -> NamespaceState | None:
         """What is stored of a namespace under the promise and the versions in use; None where nothing is.
@@ -83,7 +81,7 @@ class Opened:
         found = set(roots)
         for name in roots:
             found |= namespaces_in(await self.items(name))
-        return sorted(found)
+        return sorted(name for name in found if _EXPERIMENT not in name)
 
 
 @asynccontextmanager
@@ -97,13 +95,14 @@ async def opened(settings: Settings, embedder: Embedder | RecordedEmbedder) -> A
         policy = settings.policy
 
         def shipped(model: str) -> ShippedThreshold | None:
-            return shipped_threshold(model, policy.max_error_rate or 0.5, policy.confidence)
+            rate = policy.max_error_rate
+            return None if rate is None else shipped_threshold(model, rate, policy.confidence)
 
         def versions(model: str) -> Versions:
             return versions_of(model, policy)
 
         @cache
-        def made(learning: bool, judged: bool) -> Standings:
+        def made(learning: bool) -> Standings:
             return Standings(
                 shared,
                 policy=policy,
@@ -111,7 +110,7 @@ async def opened(settings: Settings, embedder: Embedder | RecordedEmbedder) -> A
                 learning=learning,
                 shipped=shipped,
                 versions=versions,
-                judge=Judge(false_accept=settings.learn.judge_false_accept) if judged else TRUSTED,
+                judge=Judge(false_accept=settings.learn.judge_false_accept),
                 new_id=partial(secrets.token_hex, 16),
                 spawn=behind.spawn,
             )

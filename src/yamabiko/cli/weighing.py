@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from yamabiko.core import guards, score
+from yamabiko.core.decide import guard_modes
 from yamabiko.core.normalise import normalise
 from yamabiko.lookup import NO_EMBEDDER
 from yamabiko.ports import Embedder
@@ -45,8 +46,7 @@ class Weighed:
 
 def modes_for(policy: Policy, category: str = "") -> Mapping[str, guards.Mode]:
     """What each guard does for requests of a category: the policy's own word, else the guard's default."""
-    chosen = policy.guards
-    return {name: chosen.get(f"{category}/{name}", chosen.get(name, guards.MODES[name])) for name in guards.GUARDS}
+    return {**guards.MODES, **guard_modes(policy, category)}
 
 
 async def see(texts: Sequence[str], embedder: Embedder, step: Callable[[int], None]) -> list[Seen]:

@@ -116,11 +116,13 @@ def settle(
 ) -> NamespaceState:
     """What follows from a state and its ancestors' by now; ``ancestors``: the parent first.
 
-    Without a ledger nothing is bet and nothing is checked against the namespace's own labels: so it is for whoever
-    only wants to know where it stands.
+    Without a ledger, for whoever only wants to know where it stands, nothing is bet, and what would have to be checked
+    against the namespace's own labels first is left as it is.
     """
     support = _support(known, ancestors, rules)
     if not support.own and support.threshold is not None:
+        if ledger is None and support.name != known.basis and known.labels >= FIRST_CHECK:
+            return known  # not before its own labels have been asked
         known = _tried(known, support, ledger, rules)
         support = _support(known, ancestors, rules)
     known = _rebased(known, support, ledger, rules)

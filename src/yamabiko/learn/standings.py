@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -21,8 +22,9 @@ from yamabiko.core.score import MIN_SCORE
 from yamabiko.core.shipped import ShippedThreshold
 from yamabiko.core.states import Position, State
 from yamabiko.errors import ConfigurationError, StoreError, StoreUnavailable
-from yamabiko.learn.advance import Rules, fresh, is_heavy, settle, step, worth_saving
+from yamabiko.learn.advance import Rules, is_heavy, settle, step, worth_saving
 from yamabiko.learn.counts import RequestCounts
+from yamabiko.learn.held import Held, closed, held, unheld
 from yamabiko.learn.ledger import Ledger
 from yamabiko.learn.namespaces import chain, embedder_of, root
 from yamabiko.learn.records import (
@@ -31,15 +33,12 @@ from yamabiko.learn.records import (
     Drawn,
     Judged,
     NamespaceState,
-    StoredStanding,
     Transition,
     census_drawing,
-    decode_standing,
     digest_of,
     encode_record,
     encode_standing,
     imported_records,
-    is_newer,
     log_name,
     promise_of,
     standing_name,
@@ -61,21 +60,6 @@ COUNTED_EACH = 500
 """Requests after which their number is written down, where the promise is per request."""
 _PAGE = 500
 _TRIES = 10
-
-
-@dataclass(slots=True)
-class _Held:
-    """A namespace as this process knows it: what is stored, and what follows from it by now."""
-
-    stored: StoredStanding
-    version: int | None
-    base: NamespaceState
-    now: NamespaceState
-    loaded: float
-    is_saved: bool
-    writable: bool = True
-    refreshing: bool = False
-    position: Position | None = None
 
 
 @dataclass(slots=True)
@@ -134,7 +118,7 @@ class Standings:
                 min_score=MIN_SCORE,
             )
         self._rules: dict[str, Rules] = {}
-        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._held: OrderedDict[str, Held] = OrderedDict()
         self._logs: dict[str, _Log] = {}
         self._sighting: dict[str, asyncio.Task[None]] = {}
         self._counts = RequestCounts(self._append, new_id)
@@ -151,21 +135,21 @@ class Standings:
                 calibration="none",
                 reason="there is no max_error_rate, so min_similarity alone decides and nothing is promised",
             )
-        held = self._held.get(namespace)
-        if held is None:
+        known = self._held.get(namespace)
+        if known is None:
             if namespace not in self._sighting:
                 task = self._spawn("reading a standing", self._sight(namespace))
                 self._sighting[namespace] = task
                 task.add_done_callback(lambda _: self._sighting.pop(namespace, None))
             await asyncio.shield(self._sighting[namespace])
-            held = self._held.get(namespace)
-        elif not held.refreshing and not 0 <= self._clock() - held.loaded < self._refresh_seconds:
-            held.refreshing = True
+            known = self._held.get(namespace)
+        elif not known.refreshing and not 0 <= self._clock() - known.loaded < self._refresh_seconds:
+            known.refreshing = True
             self._spawn("reading a standing again", self._sight(namespace))
-        if held is None or held.position is None:
-            return _closed(namespace, "the store failed")
+        if known is None or known.position is None:
+            return closed(namespace, "the store failed")
         self._held.move_to_end(namespace)
-        return held.position
+        return known.position
 
     async def _sight(self, namespace: str) -> None:
         """Read what is stored of a namespace and its ancestors; where that fails, what was known stays."""
@@ -184,41 +168,37 @@ class Standings:
         if not 0 <= self._clock() - log.read < self._refresh_seconds and not log.alone.locked():
             self._spawn("reading labels", self._read_alone(namespace))
 
-    def _unreadable(self, namespace: str, known: _Held | None, why: str) -> None:
+    def _unreadable(self, namespace: str, known: Held | None, why: str) -> None:
         again = self._clock() - self._refresh_seconds + min(RETRY_SECONDS, self._refresh_seconds)
         if known is not None:
             known.loaded = again
             return
-        state = fresh(namespace, self._rules_of(namespace), distrust=why)
-        held = _Held(StoredStanding(), None, state, state, again, is_saved=False, writable=False)
-        held.position = _closed(namespace, why)
-        self._keep(namespace, held)
+        self._keep(namespace, unheld(namespace, why, self._rules_of(namespace), again))
 
-    async def _load(self, namespace: str) -> list[_Held]:
+    async def _load(self, namespace: str) -> list[Held]:
         """Read the namespace, and of its ancestors what is not recent; each with what follows from it."""
         now, rules, levels = self._clock(), self._rules_of(namespace), chain(namespace)
         stale = [level for level in levels if level == namespace or not self._is_recent(level, now)]
+        before = {level: self._held.get(level) for level in stale}
         read = await asyncio.gather(*(self._shared.load_state(standing_name(level)) for level in stale))
         found = dict(zip(stale, read, strict=True))
-        lineage: list[_Held] = []
+        lineage: list[Held] = []
         for level in reversed(levels):
-            held = self._held.get(level)
-            if level in found or held is None:
-                stored = found.get(level)
-                held = _held(level, stored.data if stored else None, rules, now)
-                held.version = stored.version if stored else None
-                held = _later(self._held.get(level), held)
-            self._follow(level, held, settle(held.base, [other.now for other in lineage], rules, now=now))
-            lineage.insert(0, held)
+            known = self._held.get(level)
+            saved_meanwhile = known is not None and level in found and known is not before[level] and known.writable
+            if known is None or (level in found and not saved_meanwhile):
+                known = held(level, found.get(level), rules, now)
+            self._follow(level, known, settle(known.base, [other.now for other in lineage], rules, now=now))
+            lineage.insert(0, known)
         return lineage
 
     def _is_recent(self, level: str, now: float) -> bool:
-        held = self._held.get(level)
-        return held is not None and held.writable and 0 <= now - held.loaded < self._refresh_seconds
+        known = self._held.get(level)
+        return known is not None and known.writable and 0 <= now - known.loaded < self._refresh_seconds
 
-    def _follow(self, level: str, held: _Held, now: NamespaceState) -> None:
-        held.now = now
-        held.position = Position(
+    def _follow(self, level: str, known: Held, now: NamespaceState) -> None:
+        known.now = now
+        known.position = Position(
             namespace=level,
             state=now.state,
             threshold=now.threshold,
@@ -228,10 +208,10 @@ class Standings:
             design=None if now.drawing is None else now.drawing.design(),
             entries=self._log(level).ledger.entries,
         )
-        self._keep(level, held)
+        self._keep(level, known)
 
-    def _keep(self, namespace: str, held: _Held) -> None:
-        self._held[namespace] = held
+    def _keep(self, namespace: str, known: Held) -> None:
+        self._held[namespace] = known
         self._held.move_to_end(namespace)
         if len(self._held) > MOST_NAMESPACES:
             self._held.popitem(last=False)
@@ -329,9 +309,9 @@ class Standings:
             await self._shared.append_log(log_name(root(namespace)), {item_id: encode_record(record)})
 
     def _drawing(self, namespace: str, design: str) -> Drawing | None:
-        held = self._held.get(namespace)
-        known = () if held is None else reversed(held.now.drawings)
-        return next((drawing for drawing in known if drawing.id == design), None)
+        known = self._held.get(namespace)
+        drawings = () if known is None else reversed(known.now.drawings)
+        return next((drawing for drawing in drawings if drawing.id == design), None)
 
     # What follows.
 
@@ -361,26 +341,22 @@ class Standings:
     async def _advanced(self, level: str, ancestors: Sequence[NamespaceState]) -> NamespaceState:
         rules, ledger = self._rules_of(level), self._log(level).ledger
         for _ in range(_TRIES):
-            held = self._held.get(level)
-            if held is None:
-                held = (await self._load(level))[0]
+            known = self._held.get(level)
+            if known is None:
+                known = (await self._load(level))[0]
             now = self._clock()
-            work = partial(step, held.base, tuple(ancestors), ledger, rules, now=now)
-            heavy = is_heavy(held.base, ledger, rules, now)
+            work = partial(step, known.base, tuple(ancestors), ledger, rules, now=now)
+            heavy = is_heavy(known.base, ledger, rules, now)
             state = await asyncio.to_thread(work) if heavy else work()
-            if not held.writable or not worth_saving(state, held.base if held.is_saved else None):
-                self._follow(level, held, state)
+            if not known.writable or not worth_saving(state, known.base if known.is_saved else None):
+                self._follow(level, known, state)
                 return state
             state = msgspec.structs.replace(state, saved=now)
-            stored = held.stored.with_(state)
-            version = await self._shared.save_state(
-                standing_name(level), encode_standing(stored), expected=held.version
-            )
+            stored, name = known.stored.with_(state), standing_name(level)
+            version = await self._shared.save_state(name, encode_standing(stored), expected=known.version)
             if version is not None:
-                before = held.base.transitions
-                held = _Held(stored, version, state, state, held.loaded, is_saved=True)
-                self._follow(level, held, state)
-                self._tell([new for new in state.transitions if new not in before])
+                self._follow(level, Held(stored, version, state, state, known.loaded, is_saved=True), state)
+                self._tell([new for new in state.transitions if new not in known.base.transitions])
                 return state
             await self._read(level)  # somebody was faster, and may have seen more
             await self._load(level)
@@ -408,39 +384,10 @@ class Standings:
         log.read = self._clock()
 
 
-def _held(level: str, data: bytes | None, rules: Rules, now: float) -> _Held:
-    """What the stored bytes say; nothing is served on the strength of bytes that can't be read."""
-    stored, why = (StoredStanding(), "") if data is None else decode_standing(data, level)
-    if stored is None:
-        base = fresh(level, rules, distrust=why)
-        return _Held(StoredStanding(), None, base, base, now, is_saved=False, writable=not is_newer(why))
-    known = stored.of(rules.promise, rules.terms.versions)
-    if known is not None:
-        return _Held(stored, None, known, known, now, is_saved=True)
-    base = fresh(level, rules, began=_ended(stored, rules))
-    return _Held(stored, None, base, base, now, is_saved=False)
-
-
-def _later(known: _Held | None, read: _Held) -> _Held:
-    """What was saved while the store was being read is newer than what was read."""
-    if known is None or not known.writable or (known.version or 0) <= (read.version or 0):
-        return read
-    known.loaded = read.loaded
-    return known
-
-
-def _ended(stored: StoredStanding, rules: Rules) -> str:
-    """Why a namespace begins anew: other versions are in use than those it has a standing for; empty for none."""
-    before = next((known for known in stored.standings if known.promise == rules.promise), None)
-    if before is None:
-        return ""
-    return f"another {before.versions.changes(rules.terms.versions)} is in use than before"
-
-
-def _closed(namespace: str, why: str) -> Position:
-    reason = f"{why}: nothing is served by meaning before the standing is known"
-    return Position(namespace=namespace, state=State.EXACT_ONLY, threshold=None, calibration="none", reason=reason)
-
-
-def _deadline() -> asyncio.Timeout:
-    return asyncio.timeout(BEHIND_TIMEOUT_SECONDS)
+@asynccontextmanager
+async def _deadline() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(BEHIND_TIMEOUT_SECONDS):
+            yield
+    except TimeoutError:
+        raise StoreUnavailable("the store took too long") from None

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
-
-import msgspec
-
+from yamabiko.core import guards
 from yamabiko.core.calibrate import Versions
-from yamabiko.core.guards import GUARDS, MODES
+from yamabiko.core.guards import MODES
 from yamabiko.core.score import model_for
 from yamabiko.policy import Policy
 
@@ -18,7 +15,5 @@ def versions_of(embedder: str, policy: Policy) -> Versions:
     ``embedder``: as ``Embedder.model_for`` names it. A mode that is set for one category changes it for all: labels of
     a category count for its parents too.
     """
-    modes = {name: policy.guards.get(name, MODES[name]) for name in GUARDS}
-    own = sorted((name, mode) for name, mode in policy.guards.items() if name not in GUARDS)
-    guards = sha256(msgspec.json.encode((list(modes.items()), own))).hexdigest()[:16]
-    return Versions(score=model_for(embedder).version, embedder=embedder, guards=guards)
+    modes = ",".join(f"{name}={mode}" for name, mode in sorted(policy.guards.items()) if MODES.get(name) != mode)
+    return Versions(score=model_for(embedder).version, embedder=embedder, guards=f"{guards.VERSION}:{modes}"[:200])
