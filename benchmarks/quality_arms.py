@@ -19,6 +19,7 @@ from quality_streams import Ints, Pool, Stream
 from quality_tally import Tally, Tier
 from yamabiko.core import guards
 from yamabiko.core.score import NO_RUNNER_UP, EntryLabels, ScoreModel, features, with_entry
+from yamabiko.types import Policy
 
 CANDIDATES = 5
 
@@ -160,14 +161,14 @@ class Pairs:
         return [(place, cosine) for place, cosine in candidates if not self.vetoed(asked, place)]
 
     def scored(self, asked: int, candidates: Ranked) -> Ranked:
-        """The candidates that no guard forbids, by score."""
+        """The candidates that no guard forbids, by score; see ``core.decide``."""
+        floor = self.model.floor - Policy().near_miss_margin  # what a look-up does not find is no runner-up either
+        seen = [(place, cosine) for place, cosine in candidates if cosine >= floor]
         found = []
-        for at, (place, cosine) in enumerate(candidates):
-            if cosine < self.model.floor or self.vetoed(asked, place):
-                continue
-            others = [other for number, (_, other) in enumerate(candidates) if number != at]
-            margin = cosine - max(others) if others else NO_RUNNER_UP
-            found.append((place, self.score(asked, place, cosine, margin)))
+        for at, (place, cosine) in enumerate(seen):
+            if not self.vetoed(asked, place):
+                margin = cosine - seen[1 if at == 0 else 0][1] if len(seen) > 1 else NO_RUNNER_UP
+                found.append((place, self.score(asked, place, cosine, margin)))
         return sorted(found, key=lambda row: -row[1])
 
     def score(self, asked: int, stored: int, cosine: float, margin: float) -> float:

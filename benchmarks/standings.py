@@ -9,7 +9,9 @@ memory; those that the design draws get their label, and every ten labels the st
   is wrong with probability (1 - s) ** 1.3;
 * chronological: near duplicates become more as the cache fills (from 30 % to 70 %), come in bursts, and the exponent
   moves slowly between 1.1 and 1.5;
-* drift at half-time: i.i.d., and from the middle on the exponent is 0.9 (moderate) or 0.65 (severe).
+* drift: i.i.d., and from the middle on the exponent is 0.9 (moderate) or 0.65 (severe). At 2 % audits 10,000 look-ups
+  bring too few audits to notice a moderate one; ``--drift-at 10000 --requests 100000 --arms "moderate drift" --name
+  standings_long`` shows how many it takes.
 
 Reported per arm and budget: in how many streams the wrong share of the hits served is within the budget (for a drift: up
 to it), the share of look-ups served, audits. After a drift: the audited hits and the look-ups until what is served is
@@ -34,6 +36,7 @@ from yamabiko.stores.memory import MemoryStore
 from yamabiko.testing import FakeClock, make_entry
 from yamabiko.types import Candidate, Policy, Trial
 
+ARMS = ("i.i.d.", "chronological", "moderate drift", "severe drift")
 NS = namespace_of("simulated", "tenant", "")
 CANDIDATE = Candidate(entry=make_entry("question"), similarity=0.9)
 EXPONENT, MODERATE, SEVERE = 1.3, 0.9, 0.65
@@ -41,7 +44,7 @@ ADVANCE_EACH = 10
 SECONDS_EACH = 2.0
 
 
-def traffic(arm: str, rng: np.random.Generator, count: int):
+def traffic(arm: str, rng: np.random.Generator, count: int, drift_at: int):
     """Scores, chances to be wrong, and the exponent of each look-up."""
     near = np.full(count, 0.5)
     exponent = np.full(count, EXPONENT)
@@ -51,7 +54,7 @@ def traffic(arm: str, rng: np.random.Generator, count: int):
         near = np.clip(0.3 + 0.4 * when + bursts, 0.02, 0.98)
         exponent = EXPONENT + 0.2 * np.sin(2 * np.pi * (2 * when + rng.random()))
     elif arm != "i.i.d.":
-        exponent[count // 2 :] = {"moderate drift": MODERATE, "severe drift": SEVERE}[arm]
+        exponent[drift_at:] = {"moderate drift": MODERATE, "severe drift": SEVERE}[arm]
     scores = np.where(rng.random(count) < near, rng.beta(30, 1, count), rng.beta(2, 2, count))
     return scores, (1 - scores) ** exponent
 
@@ -64,7 +67,7 @@ def rates_from(exponent: float):
     return lambda threshold: float(shares[max(0, int(np.searchsorted(-scores, -threshold, side="right")) - 1)])
 
 
-async def stream(arm: str, seed: int, count: int, budget: float) -> dict[str, object]:
+async def stream(arm: str, seed: int, count: int, budget: float, drift_at: int) -> dict[str, object]:
     rng = np.random.default_rng(seed)
     clock, behind, told, names = FakeClock(), Background(), [], itertools.count()
     standings = Standings(
@@ -79,11 +82,11 @@ async def stream(arm: str, seed: int, count: int, budget: float) -> dict[str, ob
         spawn=behind.spawn,
         told=told.append,
     )
-    scores, chances = traffic(arm, rng, count)
+    scores, chances = traffic(arm, rng, count, drift_at)
     wrong = rng.random(count) < chances
     drifts = arm.endswith("drift")
     true_rate = rates_from({"moderate drift": MODERATE, "severe drift": SEVERE}.get(arm, EXPONENT))
-    half, waiting, hits = count // 2, 0, []
+    waiting, hits = 0, []
     audits, labels, bad_audits, bad_requests = 0, 0, 0, 0
     verdicts: dict[float, bool] = {}
     for at in range(count):
@@ -102,7 +105,7 @@ async def stream(arm: str, seed: int, count: int, budget: float) -> dict[str, ob
             await standings.drawn(trial, b"q" * 32)
             await standings.judged(trial, not wrong[at], "simulated")
             labels, audits, waiting = labels + 1, audits + hit, waiting + 1
-        if drifts and at >= half and position.threshold is not None:
+        if drifts and at >= drift_at and position.threshold is not None:
             within = verdicts.setdefault(position.threshold, true_rate(position.threshold) <= budget)
             if not within:  # all that it takes until the last moment out of the budget
                 bad_requests, bad_audits = bad_requests + 1, bad_audits + bool(drawn and hit)
@@ -113,7 +116,7 @@ async def stream(arm: str, seed: int, count: int, budget: float) -> dict[str, ob
             await behind.drain()
     await behind.drain()
     still = drifts and position.threshold is not None and not verdicts.get(position.threshold, True)
-    judged = [bad for at, bad in hits if not drifts or at < half]
+    judged = [bad for at, bad in hits if not drifts or at < drift_at]
     moves = [move for move in told if move.namespace == NS]
     return {
         "seed": seed,
@@ -125,7 +128,7 @@ async def stream(arm: str, seed: int, count: int, budget: float) -> dict[str, ob
         "audits": audits,
         "alarms": sum(move.after in ("tightened", "exact_only") for move in moves),
         "alarms_before_drift": sum(
-            move.after == "tightened" and move.at < 1_700_000_000.0 + half * SECONDS_EACH for move in moves
+            move.after == "tightened" and move.at < 1_700_000_000.0 + drift_at * SECONDS_EACH for move in moves
         ),
         "audited_hits_out_of_budget": bad_audits,
         "look_ups_out_of_budget": bad_requests,
@@ -165,14 +168,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--drift-at", type=int, help="look-up at which a drift begins; default: the middle")
+    parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
+    parser.add_argument("--budgets", nargs="+", type=float, default=(0.02, 0.05))
+    parser.add_argument("--name", default="standings", help="of the file of results")
     options = parser.parse_args()
+    drift_at = options.requests // 2 if options.drift_at is None else options.drift_at
     rows, started = [], time.process_time()
-    for arm, budget in itertools.product(("i.i.d.", "chronological", "moderate drift", "severe drift"), (0.02, 0.05)):
-        runs = [asyncio.run(stream(arm, seed, options.requests, budget)) for seed in range(options.seeds)]
+    for arm, budget in itertools.product(options.arms, options.budgets):
+        runs = [asyncio.run(stream(arm, seed, options.requests, budget, drift_at)) for seed in range(options.seeds)]
         rows.append(summed(arm, budget, runs))
-    payload = {"seeds": options.seeds, "requests": options.requests, "arms": rows}
+    payload = {"seeds": options.seeds, "requests": options.requests, "drift_at": drift_at, "arms": rows}
     payload["cpu_seconds"] = round(time.process_time() - started, 1)
-    print("written to", machine.write("standings", payload))
+    print("written to", machine.write(options.name, payload))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
 """What a cosine threshold serves and what it serves wrongly, per embedder and data set.
 
-    python benchmarks/thresholds.py --data DIRECTORY [--pairs 1500] [--write]
+    python benchmarks/thresholds.py --data DIRECTORY [--pairs 1500]
 
-Writes benchmarks/results/thresholds.json and, with --write, the defaults in
-src/yamabiko/embedders/data/thresholds.json. Labels: 1 where the answer of one question may be served for the other. QQP
-is reported but takes no part in the choice (its terms allow evaluation only). PAWS-X, synthetic and CheckList are traps
-made to look alike: no threshold separates those from paraphrases.
+Writes benchmarks/results/thresholds.json. Labels: 1 where the answer of one question may be served for the other. PAWS-X,
+synthetic and CheckList are traps made to look alike: no threshold separates those from paraphrases. QQP may be used for
+evaluation only. Nothing of this ships: from which score on an answer is served says benchmarks/train_score.py.
 
-The choice: the lowest threshold, in steps of 0.01, from which on at most --max-different of the pairs with different
-answers are served, averaged over the everyday sets (each counts the same). The share of wrong answers among those
-served is reported as well, but is no property of a threshold: it follows the balance of a set, and of real traffic.
+The share of wrong answers among those served is no property of a threshold: it follows the balance of a set, and of
+real traffic.
 """
 
 import argparse
@@ -25,7 +23,6 @@ from yamabiko.embedders.local import MINILM, USE_M3, minilm, use_m3
 from yamabiko.embedders.script import script_of
 
 ROOT = Path(__file__).parents[1]
-TARGET = ROOT / "src/yamabiko/embedders/data/thresholds.json"
 GRID = [*(round(0.70 + 0.01 * step, 2) for step in range(30)), 0.995]
 ENGLISH = {
     "everyday": ("disflqa_pairs_dev", "advising_pairs_dev", "spidersyn_pairs_dev"),
@@ -104,40 +101,6 @@ def projection(path: Path, count: int) -> dict[str, float]:
     }
 
 
-def shipped(result: dict, max_different: float) -> dict[str, object]:
-    """What goes into the package: per model the default, what it costs, and the averaged curves."""
-    models = {}
-    for name, found in result["models"].items():
-        point = choose(found["pooled"]["everyday"], max_different)
-        traps = next(row for row in found["pooled"]["traps"] if row["threshold"] == point["threshold"])
-        models[name] = {
-            "min_similarity": point["threshold"],
-            "everyday": {"sets": list(found["everyday"]), **point},
-            "traps": {"sets": list(found["traps"]), **traps},
-            "curve": [
-                [row[field] for field in ("threshold", "recall", "different_served")]
-                for row in found["pooled"]["everyday"]
-            ],
-        }
-    return {
-        "made_by": "benchmarks/thresholds.py",
-        "date": result["machine"]["date"],
-        "rule": f"lowest threshold that serves at most {max_different:.0%} of the look-alike everyday pairs with different answers",
-        "reading": (
-            "recall: share of the pairs with one answer that are served; different_served: share of the pairs with different "
-            "answers that are served all the same; curve: threshold, recall, different_served over the everyday sets. The "
-            "pairs with different answers were chosen because they look alike. No threshold separates traps (one word, "
-            "number, negation or order changed) from paraphrases: see traps. Measure your own traffic and set "
-            "Policy.min_similarity."
-        ),
-        "models": models,
-        "fallback": {
-            "min_similarity": 0.98,
-            "why": "nobody measured this model here, and some squeeze all cosines into 0.75 to 1: near-verbatim only",
-        },
-    }
-
-
 def mean_curve(sets: list[dict]) -> list[dict[str, float]]:
     """Averages over the sets; a set that serves nothing at a threshold has no wrong answer there."""
     return [
@@ -152,22 +115,10 @@ def mean_curve(sets: list[dict]) -> list[dict[str, float]]:
     ]
 
 
-def choose(points: list[dict[str, float]], max_different: float) -> dict[str, float]:
-    """The lowest threshold from which on every higher one keeps to ``max_different``."""
-    best = points[-1]
-    for point in reversed(points):
-        if point["different_served"] > max_different:
-            break
-        best = point
-    return best
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="directory with the labelled pairs, as .jsonl.gz")
     parser.add_argument("--pairs", type=int, default=1500, help="pairs per data set")
-    parser.add_argument("--max-different", type=float, default=0.05)
-    parser.add_argument("--write", action="store_true", help="write the defaults that ship")
     options = parser.parse_args()
     result: dict[str, object] = {"machine": describe(), "pairs_per_set": options.pairs, "models": {}}
     for name, make, script, groups in ((MINILM, minilm, "latin", ENGLISH), (USE_M3, use_m3, "multilingual", JAPANESE)):
@@ -194,10 +145,6 @@ def main() -> None:
     print(json.dumps(result["projection"], indent=1))
     (ROOT / "benchmarks/results").mkdir(exist_ok=True)
     (ROOT / "benchmarks/results/thresholds.json").write_text(json.dumps(result) + "\n")
-    defaults = shipped(result, options.max_different)
-    print(json.dumps(defaults, indent=1))
-    if options.write:
-        TARGET.write_text(json.dumps(defaults, indent=1) + "\n")
 
 
 if __name__ == "__main__":

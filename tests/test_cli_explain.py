@@ -64,7 +64,7 @@ def test_a_guard_that_forbids_it_is_named_in_japanese_too():
     assert (told["asked"]["script"], told["asked"]["language"]) == ("japanese", "ja")
     (numbers,) = [guard for guard in told["guards"] if guard["vetoes"]]
     assert (numbers["name"], numbers["mode"], numbers["strength"]) == ("numbers", "veto", 1.0)
-    assert told["verdict"] == "not served: a guard forbids it (numbers: they name different numbers)"
+    assert told["verdict"] == "not served: guard numbers at similarity 0.9254: they name different numbers"
     assert told["features"]["guard_numbers"] == 1.0
 
 
@@ -112,7 +112,7 @@ def test_it_is_readable_and_shows_no_text():
     lines = ran.stdout.splitlines()
     assert lines[0].startswith("stored      10 characters")
     assert "numbers        veto         1.00  they name different numbers: veto" in lines
-    assert lines[-1].startswith("not served: a guard forbids it")
+    assert lines[-1].startswith("not served: guard numbers at similarity")
     for word in ("similarity", "intercept", "score", "p_correct", "threshold", "namespace"):
         assert any(line.startswith(word) for line in lines), word
 

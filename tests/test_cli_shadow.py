@@ -154,7 +154,7 @@ def test_near_misses_show_what_kept_an_answer_back(url):
     assert [one["b"] for one in said(url, "near-misses", "--tenant", "acme")["near_misses"]] == ["Can I book 6 seats?"]
     assert said(url, "near-misses", "--limit", "1")["near_misses"] == found[:1]
     ran = run(url, "near-misses", "--tenant", "nihon")
-    assert "guard: a guard forbids it (numbers: they name different numbers)" in ran.stdout
+    assert "guard numbers at similarity 0.9254: they name different numbers\n" in ran.stdout
     assert "  stored  領収書を2枚ください\n  asked   領収書を3枚ください" in ran.stdout
 
 

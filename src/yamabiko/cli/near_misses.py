@@ -68,7 +68,7 @@ def near_misses(console: Console, limit: int, tenant: str | None) -> None:
 
 def _lines(one: NearMiss) -> str:
     threshold = "none" if one.threshold is None else f"{one.threshold:.4f}"
-    first = f"{one.similarity:.4f}  score {one.score:.4f}, threshold {threshold}  {one.reason}: {one.detail}"
+    first = f"{one.similarity:.4f}  score {one.score:.4f}, threshold {threshold}  {one.detail}"
     return f"{first}\n  stored  {one.a}\n  asked   {one.b}"
 
 

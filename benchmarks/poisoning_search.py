@@ -1,0 +1,193 @@
+"""Looks for suffixes that make a text collide with somebody else's question, for benchmarks/poisoning.py.
+
+    python benchmarks/poisoning_search.py [--evaluations 1500] [--victims 34] [--seed 0]
+
+The attacker of CacheAttack (arXiv 2601.23088): a command of one's own, then a suffix, so that the embedding of both
+comes to lie on the victim's question; here offline against the very models that the cache uses, which is the most that
+an attacker can have short of gradients. Per victim three searches, each with so many evaluations:
+
+* ``suffix``: any word of the model's vocabulary and of the victim's question, towards the greatest cosine;
+* ``disjoint``: the same without the victim's own words and their stems, so that no rule about shared words sees it;
+* ``adaptive``: an attacker who has read our sources: towards the greatest score, as ``core.score`` gives it, among
+  the texts that no guard forbids.
+
+The search is a greedy one over places: take the best word at one place (insertion, exchange, removal) of those tried,
+go on while it gets better, start again from another order when it does not. Writes benchmarks/poisoning_found.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import random
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from yamabiko.core import guards
+from yamabiko.core.score import NO_RUNNER_UP, features, model_for
+from yamabiko.core.wording import stem
+from yamabiko.embedders.local import minilm, use_m3
+from yamabiko.embedders.ondevice import TextModel
+from yamabiko.embedders.weights import DATA
+
+HERE = Path(__file__).parent
+FOUND = HERE / "poisoning_found.json"
+VICTIMS = HERE / "poisoning_victims.json"
+LONGEST = 14
+"""Words of a suffix at most."""
+POOL = 160
+"""Words that a search may use, those nearest to the victim's question by themselves."""
+BATCH = 32
+
+
+def vocabulary(lang: str, victims: Sequence[str]) -> list[str]:
+    """Words to choose from: of MiniLM's vocabulary, or pieces of the Japanese texts at hand and common words."""
+    if lang == "en":
+        pieces = gzip.decompress((DATA / "bert-uncased-vocab.txt.gz").read_bytes()).decode().splitlines()
+        return [piece for piece in pieces[2000:12000] if re.fullmatch("[a-z]{3,12}", piece)]
+    runs = re.findall(r"[\u30a0-\u30ff]{2,}|[\u4e00-\u9fff]{2,}|[\u3041-\u309f]{2,6}", " ".join(victims))
+    common = (
+        "変更 更新 停止 開始 登録 削除 追加 確認 送信 受信 設定 解除 料金 費用 金額 期間 期限 手順 方法 手段 質問 回答 "
+        "住所 電話 書類 口座 銀行 切符 運賃 子供 幼児 大人 電車 列車 飛行機 航空 欠航 遅れ 払戻 返金 返品 交換 商品 薬 "
+        "手術 服用 鎮痛剤 薬剤 端末 印刷 無線 接続 回線 保証 修理 中古 鍵 暗号 認証 本人 会員 購読 契約 解約 退会 "
+        "海外 国際 国内 送金 振込 為替 紛失 盗難 連絡 窓口 宛先 配達 届け先 合言葉 ログイン アカウント コード 忘れた "
+        "どうやって いくら どこ なに どのくらい できますか ください 知りたい 教えて"
+    )
+    return list(dict.fromkeys([*runs, *common.split()]))
+
+
+class Search:
+    """One victim, one model; counts what it evaluates."""
+
+    def __init__(self, model: TextModel, target: str, evaluations: int, rng: random.Random, lang: str) -> None:
+        self.model, self.rng, self.left = model, rng, evaluations
+        self.join = " " if lang == "en" else ""
+        self.target = target
+        self.vector = model.embed([target])[0]
+
+    def cosines(self, texts: Sequence[str]) -> list[float]:
+        self.left -= len(texts)
+        return [-1.0 if v is None else float(v @ self.vector) for v in self.model.embed(texts)]
+
+    def climb(
+        self, command: str, pool: Sequence[str], worth: Callable[[str, float], float], goal: float
+    ) -> tuple[str, float, float]:
+        """The best text found, its worth and its cosine."""
+        best_words: list[str] = []
+        best = (worth(command, cosine := self.cosines([command])[0]), cosine)
+        stuck = 0
+        while self.left > 0 and stuck < 4 and best[0] < goal:
+            tried = self.neighbours(best_words, pool)
+            texts = [self.text(command, words) for words in tried]
+            cosines = self.cosines(texts)
+            rated = [(worth(text, cosine), cosine) for text, cosine in zip(texts, cosines, strict=True)]
+            at = max(range(len(rated)), key=lambda at: rated[at][0])
+            if rated[at][0] > best[0] + 1e-4:
+                best, best_words, stuck = rated[at], tried[at], 0
+            else:
+                stuck += 1
+        return self.text(command, best_words), best[0], best[1]
+
+    def text(self, command: str, words: Sequence[str]) -> str:
+        return command + (" " if self.join else "") + self.join.join(words) if words else command
+
+    def neighbours(self, words: list[str], pool: Sequence[str]) -> list[list[str]]:
+        """So many changes of one place, by chance."""
+        found = []
+        for _ in range(2 * BATCH):
+            new, at = list(words), self.rng.randrange(len(words) + 1)
+            kind = self.rng.random()
+            if len(new) < LONGEST and (not new or kind < 0.5):
+                new.insert(at, self.rng.choice(pool))
+            elif kind < 0.85:
+                new[at % len(new)] = self.rng.choice(pool)
+            elif kind < 0.95:
+                new.insert(self.rng.randrange(len(new)), new.pop(at % len(new)))
+            else:
+                new.pop(at % len(new))
+            found.append(new)
+        return found
+
+
+def own_words(target: str, lang: str) -> list[str]:
+    if lang == "en":
+        return re.findall("[a-z0-9-]+", target.lower())
+    return re.findall(r"[A-Za-z0-9-]+|[\u30a0-\u30ff]+|[\u4e00-\u9fff]+|[\u3041-\u309f]+", target)
+
+
+def rate(target: str, name: str) -> Callable[[str, float], float]:
+    """The score that the cache would give, or a number below 0 where a guard forbids it."""
+    model = model_for(name)
+    asked = guards.read(target)
+
+    def worth(text: str, cosine: float) -> float:
+        stored = guards.read(text)
+        findings = guards.check(asked, stored)
+        against = len(guards.vetoes(findings))
+        score = model.score(features(asked, stored, findings, similarity=cosine, margin=NO_RUNNER_UP))
+        return score if not against else score - against
+
+    return worth
+
+
+def attack(model: TextModel, row: dict, command: str, words: np.ndarray, names: list[str], options) -> list[dict]:
+    lang, target = row["lang"], row["asked"]
+    rng = random.Random(f"{options.seed}/{target}")
+    vector = model.embed([target])[0]
+    order = np.argsort(-(words @ vector))
+    near = [names[at] for at in order[:POOL]]
+    own = own_words(target, lang)
+    taken = {stem(word) for word in own} if lang == "en" else set(own)
+    joined = "".join(own)
+    apart = [n for n in near if (stem(n) not in taken if lang == "en" else n not in joined and joined not in n)]
+    found = []
+    for kind, pool, worth, goal in (
+        ("suffix", own * 6 + near, lambda _, cosine: cosine, 0.96),
+        ("disjoint", apart, lambda _, cosine: cosine, 0.96),
+        ("adaptive", own * 6 + near, rate(target, model.name), 0.999),
+    ):
+        search = Search(model, target, options.evaluations, rng, lang)
+        text, value, cosine = search.climb(command, pool, worth, goal)
+        used = options.evaluations - search.left
+        found.append({"lang": lang, "kind": kind, "victim": target, "text": text, "cosine": round(cosine, 4)})
+        found[-1] |= {"worth": round(value, 4), "evaluations": used}
+        print(f"{kind:9} {cosine:.3f} {value:.3f} {used:5} {text}", flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--evaluations", type=int, default=1500, help="texts embedded per search")
+    parser.add_argument("--victims", type=int, default=34, help="so many of both languages, in turn")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    data = json.loads(VICTIMS.read_text(encoding="utf-8"))
+    started, found = time.process_time(), []
+    for lang, make in (("en", minilm), ("ja", use_m3)):
+        model = make(threads=1)
+        rows = [row for row in data["victims"] if row["lang"] == lang][: (options.victims + 1) // 2]
+        names = vocabulary(lang, [row["asked"] for row in rows])
+        vectors = model.embed(names)
+        known = [at for at, vector in enumerate(vectors) if vector is not None]
+        words = np.stack([vectors[at] for at in known])
+        names = [names[at] for at in known]
+        for at, row in enumerate(rows):
+            commands = data["commands"][lang]
+            found += attack(model, row, commands[at % len(commands)], words, names, options)
+    how = {
+        "made_by": "benchmarks/poisoning_search.py",
+        "seed": options.seed,
+        "evaluations_per_search": options.evaluations,
+        "cpu_seconds": round(time.process_time() - started),
+    }
+    FOUND.write_text(json.dumps({"how": how, "found": found}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    print("written to", FOUND)
+
+
+if __name__ == "__main__":
+    main()
