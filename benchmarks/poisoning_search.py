@@ -11,8 +11,9 @@ an attacker can have short of gradients. Per victim three searches, each with so
 * ``adaptive``: an attacker who has read our sources: towards the greatest score, as ``core.score`` gives it, among
   the texts that no guard forbids.
 
-The search is a greedy one over places: take the best word at one place (insertion, exchange, removal) of those tried,
-go on while it gets better, start again from another order when it does not. Writes benchmarks/poisoning_found.json.
+The command stands before the words or behind them (the black-box attack of Wu et al., NDSS 2026, has the victim's
+question in front). The search is greedy: of so many changes of one place (insertion, exchange, move, removal) the best
+is taken, until nothing tried makes it better. The first and the third begin with the victim's own words. Writes benchmarks/poisoning_found.json.
 """
 
 from __future__ import annotations
@@ -38,11 +39,12 @@ from yamabiko.embedders.weights import DATA
 HERE = Path(__file__).parent
 FOUND = HERE / "poisoning_found.json"
 VICTIMS = HERE / "poisoning_victims.json"
-LONGEST = 14
+LONGEST = 20
 """Words of a suffix at most."""
 POOL = 160
 """Words that a search may use, those nearest to the victim's question by themselves."""
-BATCH = 32
+NEIGHBOURS = 48
+"""Changes tried before the best of them is taken."""
 
 
 def vocabulary(lang: str, victims: Sequence[str]) -> list[str]:
@@ -66,7 +68,7 @@ class Search:
 
     def __init__(self, model: TextModel, target: str, evaluations: int, rng: random.Random, lang: str) -> None:
         self.model, self.rng, self.left = model, rng, evaluations
-        self.join = " " if lang == "en" else ""
+        self.join, self.ending = (" ", "?") if lang == "en" else ("", "。")
         self.target = target
         self.vector = model.embed([target])[0]
 
@@ -75,15 +77,23 @@ class Search:
         return [-1.0 if v is None else float(v @ self.vector) for v in self.model.embed(texts)]
 
     def climb(
-        self, command: str, pool: Sequence[str], worth: Callable[[str, float], float], goal: float
+        self,
+        command: str,
+        start: Sequence[str],
+        pool: Sequence[str],
+        worth: Callable[[str, float], float],
+        goal: float,
+        *,
+        behind: bool,
     ) -> tuple[str, float, float]:
-        """The best text found, its worth and its cosine."""
-        best_words: list[str] = []
-        best = (worth(command, cosine := self.cosines([command])[0]), cosine)
-        stuck = 0
-        while self.left > 0 and stuck < 4 and best[0] < goal:
+        """The best text found, its worth and its cosine. ``behind``: the command stands behind the words."""
+        best_words = list(start)
+        text = self.text(command, best_words, behind)
+        best = (worth(text, cosine := self.cosines([text])[0]), cosine)
+        stuck, least = 0, 0 if behind else self.left // 2
+        while self.left > least and stuck < 8 and best[0] < goal:
             tried = self.neighbours(best_words, pool)
-            texts = [self.text(command, words) for words in tried]
+            texts = [self.text(command, words, behind) for words in tried]
             cosines = self.cosines(texts)
             rated = [(worth(text, cosine), cosine) for text, cosine in zip(texts, cosines, strict=True)]
             at = max(range(len(rated)), key=lambda at: rated[at][0])
@@ -91,15 +101,17 @@ class Search:
                 best, best_words, stuck = rated[at], tried[at], 0
             else:
                 stuck += 1
-        return self.text(command, best_words), best[0], best[1]
+        return self.text(command, best_words, behind), best[0], best[1]
 
-    def text(self, command: str, words: Sequence[str]) -> str:
-        return command + (" " if self.join else "") + self.join.join(words) if words else command
+    def text(self, command: str, words: Sequence[str], behind: bool) -> str:
+        said = self.join.join(words)
+        parts = (said + self.ending, command) if behind else (command, said + self.ending)
+        return self.join.join(parts) if words else command
 
     def neighbours(self, words: list[str], pool: Sequence[str]) -> list[list[str]]:
         """So many changes of one place, by chance."""
         found = []
-        for _ in range(2 * BATCH):
+        for _ in range(NEIGHBOURS):
             new, at = list(words), self.rng.randrange(len(words) + 1)
             kind = self.rng.random()
             if len(new) < LONGEST and (not new or kind < 0.5):
@@ -135,24 +147,27 @@ def rate(target: str, name: str) -> Callable[[str, float], float]:
     return worth
 
 
-def attack(model: TextModel, row: dict, command: str, words: np.ndarray, names: list[str], options) -> list[dict]:
+def attack(model: TextModel, row: dict, command: str, known: dict[str, np.ndarray], options) -> list[dict]:
     lang, target = row["lang"], row["asked"]
     rng = random.Random(f"{options.seed}/{target}")
     vector = model.embed([target])[0]
-    order = np.argsort(-(words @ vector))
-    near = [names[at] for at in order[:POOL]]
+    near = sorted(known, key=lambda word: -float(known[word] @ vector))[:POOL]
     own = own_words(target, lang)
     taken = {stem(word) for word in own} if lang == "en" else set(own)
     joined = "".join(own)
     apart = [n for n in near if (stem(n) not in taken if lang == "en" else n not in joined and joined not in n)]
     found = []
-    for kind, pool, worth, goal in (
-        ("suffix", own * 6 + near, lambda _, cosine: cosine, 0.96),
-        ("disjoint", apart, lambda _, cosine: cosine, 0.96),
-        ("adaptive", own * 6 + near, rate(target, model.name), 0.999),
+    as_is = own if lang == "en" else [target]
+    for kind, start, pool, worth, goal in (
+        ("suffix", as_is, own * 6 + near, lambda _, cosine: cosine, 0.97),
+        ("disjoint", [], apart, lambda _, cosine: cosine, 0.97),
+        ("adaptive", as_is, own * 6 + near, rate(target, model.name), 0.9999),
     ):
         search = Search(model, target, options.evaluations, rng, lang)
-        text, value, cosine = search.climb(command, pool, worth, goal)
+        text, value, cosine = max(
+            (search.climb(command, start, pool, worth, goal, behind=behind) for behind in (False, True)),
+            key=lambda one: one[1],
+        )
         used = options.evaluations - search.left
         found.append({"lang": lang, "kind": kind, "victim": target, "text": text, "cosine": round(cosine, 4)})
         found[-1] |= {"worth": round(value, 4), "evaluations": used}
@@ -172,13 +187,11 @@ def main() -> None:
         model = make(threads=1)
         rows = [row for row in data["victims"] if row["lang"] == lang][: (options.victims + 1) // 2]
         names = vocabulary(lang, [row["asked"] for row in rows])
-        vectors = model.embed(names)
-        known = [at for at, vector in enumerate(vectors) if vector is not None]
-        words = np.stack([vectors[at] for at in known])
-        names = [names[at] for at in known]
+        vectors = zip(names, model.embed(names), strict=True)
+        known = {name: vector for name, vector in vectors if vector is not None}
         for at, row in enumerate(rows):
             commands = data["commands"][lang]
-            found += attack(model, row, commands[at % len(commands)], words, names, options)
+            found += attack(model, row, commands[at % len(commands)], known, options)
     how = {
         "made_by": "benchmarks/poisoning_search.py",
         "seed": options.seed,

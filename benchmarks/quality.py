@@ -30,13 +30,19 @@ import quality_compare as comparing
 import quality_pairs as pairing
 import quality_promise as promising
 from quality_arms import Pairs, replay
+from quality_peers import agreement
 from quality_public import Public, latencies
 from quality_report import figures
 from quality_streams import Order, Pool, Stream, pool_of_intents, pool_of_pairs, stream
 from quality_tally import STREAM_COLUMNS, percent, quality_columns, stream_row, table
 from yamabiko import Policy
-from yamabiko.core.score import model_for
+from yamabiko.core import guards
+from yamabiko.core.decide import scored
+from yamabiko.core.score import ScoreModel, features, model_for
+from yamabiko.core.states import Position, State
 from yamabiko.embedders.local import MINILM, USE_M3
+from yamabiko.testing import make_entry
+from yamabiko.types import Candidate
 
 SECTIONS = ("pairs", "streams", "promise", "public")
 TRAPS = {MINILM: ("synthetic_nearmiss", "checklist_qqp", "traps_en"), USE_M3: ("synthetic_nearmiss", "traps_ja")}
@@ -171,10 +177,14 @@ def streams_section(data: Path, sizes: Sizes) -> dict[str, object]:
         known, pairs = Pairs(dev, model), Pairs(test, model)
         thresholds = comparing.tuned(dev, stream(dev, "random", requests=sizes.requests, seed=99), known)
         for title, made in _kinds(test, sizes):
-            found[f"{name}, {title}"] = _compared(f"{name}, {title}", test, made, pairs, thresholds, sizes)
+            found[f"{name}, {title}"] = _compared(
+                f"{name}, {title}", test, made, pairs, thresholds=thresholds, quick=sizes.quick
+            )
     pool = _pool(data, ("qqp",), MINILM, sizes, "test")
     made = stream(pool, "random", requests=sizes.requests, seed=1)
-    found["QQP, random"] = _compared("QQP, random", pool, made, Pairs(pool, model_for(MINILM)), {}, sizes)
+    found["QQP, random"] = _compared(
+        "QQP, random", pool, made, Pairs(pool, model_for(MINILM)), thresholds={}, quick=sizes.quick
+    )
     for name in ("clinc150", "hint3"):
         pool = pool_of_intents(
             data / f"{name}_stream_dev.jsonl.gz",
@@ -183,7 +193,9 @@ def streams_section(data: Path, sizes: Sizes) -> dict[str, object]:
         )
         made = stream(pool, "random", requests=sizes.requests, seed=1, repeats=0.05)
         pairs = Pairs(pool, model_for(MINILM))
-        found[name] = _compared(f"{name} (intents stand in for answers)", pool, made, pairs, {}, sizes)
+        found[name] = _compared(
+            f"{name} (intents stand in for answers)", pool, made, pairs, thresholds={}, quick=sizes.quick
+        )
     return found
 
 
@@ -195,9 +207,11 @@ def _kinds(pool: Pool, sizes: Sizes) -> Iterable[tuple[str, Stream]]:
     yield "random, no duplicates", made("random", duplicates=False, repeats=0.0)
 
 
-def _compared(title: str, pool: Pool, made: Stream, pairs: Pairs, thresholds: dict, sizes: Sizes) -> dict[str, object]:
+def _compared(
+    title: str, pool: Pool, made: Stream, pairs: Pairs, *, thresholds: comparing.Tuned, quick: bool
+) -> dict[str, object]:
     say(f"streams: {title}, {len(made.requests)} requests from {len(pool)} texts")
-    row = comparing.compare(pool, made, pairs, thresholds, seed=1, quick=sizes.quick)
+    row = comparing.compare(pool, made, pairs, thresholds, seed=1, quick=quick)
     print(f"\n{title}: {row['requests']} requests; each miss is stored (vCache: where the stored answer was wrong)")
     print(row.pop("text"))
     return row
@@ -205,58 +219,69 @@ def _compared(title: str, pool: Pool, made: Stream, pairs: Pairs, thresholds: di
 
 # The promise.
 
-_SHARED: dict[str, object] = {}
+_SHARED: dict[str, tuple[Pool, Pairs]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One stream of the promise. ``shipped``: starts at the shipped threshold, where there is one, not in shadow."""
+
+    traffic: str
+    order: Order
+    budget: float
+    shipped: bool
+    seed: int
+    requests: int
+
+    @property
+    def name(self) -> str:
+        """Without the seed."""
+        return f"{self.traffic}, {self.order}, {self.budget:.0%}, {'shipped start' if self.shipped else 'from shadow'}"
 
 
 def promise_section(data: Path, sizes: Sizes, workers: int) -> dict[str, object]:
     """Seeds times orders times budgets, of the decision as it learns."""
-    pool = english(data, sizes, "test")
-    _SHARED["pool"], _SHARED["pairs"] = pool, Pairs(pool, model_for(MINILM))
-    _SHARED["requests"] = sizes.requests
+    intents = data / "clinc150_stream_dev.jsonl.gz"
+    model = model_for(MINILM)
+    for traffic, pool in (
+        ("English", english(data, sizes, "test")),
+        ("clinc150", pool_of_intents(intents, partial(labelled.embed, model=MINILM), most=sizes.requests)),
+    ):
+        _SHARED[traffic] = pool, Pairs(pool, model)
+    starts = (("English", True), ("English", False), ("clinc150", True))
     jobs = [
-        (order, budget, seed, shipped)
+        Job(traffic, order, budget, shipped, seed, sizes.requests)
+        for traffic, shipped in starts
         for order in ORDERS
         for budget in comparing.PROMISES
-        for shipped in (True, False)
         for seed in range(sizes.seeds)
     ]
-    say(f"promise: {len(jobs)} streams of {sizes.requests} requests from {len(pool)} texts")
+    say(f"promise: {len(jobs)} streams of {sizes.requests} requests")
     if workers > 1:
         with multiprocessing.get_context("fork").Pool(workers) as crew:
-            runs = crew.map(_promise, jobs, chunksize=1)
+            runs = crew.map(_promise, jobs, chunksize=4)
     else:
         runs = [_promise(job) for job in jobs]
     found: dict[str, object] = {}
-    rows = []
-    for shipped in (True, False):
-        for order in ORDERS:
-            for budget in comparing.PROMISES:
-                chosen = [
-                    run
-                    for job, run in zip(jobs, runs, strict=True)
-                    if (job[0], job[1], job[3]) == (order, budget, shipped)
-                ]
-                name = f"{'shipped' if shipped else 'shadow'}, {order}, {budget:.0%}"
-                summed = promising.summary(chosen, budget)
-                found[name] = {**summed, "each": [run.row(budget) for run in chosen]}
-                rows.append(promise_row(name, summed))
-    print(f"\nthe promise, {sizes.seeds} seeds each ('shipped'/'shadow': where a cache starts)")
+    for name in dict.fromkeys(job.name for job in jobs):
+        chosen = [(job.budget, run) for job, run in zip(jobs, runs, strict=True) if job.name == name]
+        budget = chosen[0][0]
+        summed = promising.summary([run for _, run in chosen], budget)
+        found[name] = {**summed, "each": [run.row(budget) for _, run in chosen]}
+    rows = [promise_row(name, summed) for name, summed in found.items()]
+    print(f"\nthe promise, {sizes.seeds} seeds each")
     print(table(rows, list(rows[0])))
     return found
 
 
-def _promise(job: tuple[Order, float, int, bool]) -> promising.Run:
-    order, budget, seed, shipped = job
-    pool, pairs = _SHARED["pool"], _SHARED["pairs"]
-    made = stream(pool, order, requests=_SHARED["requests"], seed=seed)
-    arm = promising.Learned(
-        "Yamabiko", pool, made.stored, pairs, budget, run=f"{order}/{budget}/{seed}", shipped=shipped
-    )
-    found = promising.run(arm, made, budget)
-    say(
-        f"promise: {order} {budget:.0%} seed {seed}: {found.whole.hit_rate:.1%} by meaning, "
-        f"{found.whole.wrong_per_hit:.2%} of them wrong"
-    )
+def _promise(job: Job) -> promising.Run:
+    pool, pairs = _SHARED[job.traffic]
+    made = stream(pool, job.order, requests=job.requests, seed=job.seed)
+    name = f"{job.name}/{job.seed}"
+    arm = promising.Learned("Yamabiko", pool, made.stored, pairs, job.budget, run=name, shipped=job.shipped)
+    found = promising.run(arm, made, job.budget)
+    wrong = found.whole.wrong_per_hit
+    say(f"promise: {job.name}, seed {job.seed}: {found.whole.hit_rate:.1%} by meaning, {wrong:.2%} of them wrong")
     return found
 
 
@@ -264,7 +289,8 @@ def promise_row(name: str, summed: dict) -> dict[str, object]:
     """A line of the table of promises."""
     back = summed["recovered_after_audits"]
     return {
-        "start, order, budget": name,
+        "traffic, order, budget, start": name,
+        "serving in": f"{summed['ever_serving']} of {summed['runs']}",
         "kept": f"{summed['kept']['count']} of {summed['kept']['of']}",
         "worst wrong/hit": percent(summed["worst_wrong_per_hit"], 2),
         "by meaning": percent(summed["served_by_meaning"]),
@@ -281,8 +307,8 @@ def public_section(data: Path, sizes: Sizes) -> dict[str, object]:
     """The cache itself on the head of a stream, with and without a judge; CPU and wall time per call."""
     pool = english(data, sizes, "test")
     made = stream(pool, "random", requests=sizes.public, seed=1)
-    pairs = Pairs(pool, model_for(MINILM))
-    found: dict[str, object] = {"decision_cpu_ms": decision_cpu(pool, pairs)}
+    found: dict[str, object] = {"decision_cpu_ms": decision_cpu(pool, model_for(MINILM))}
+    found["peers"] = agreement(pool, made, 200 if sizes.quick else 2000)
     rows = []
     for name, budget, judged in (("with a judge", 0.02, True), ("with a judge", 0.05, True), ("no judge", 0.02, False)):
         title = f"Cache.answer, max_error_rate={budget:g}, {name}"
@@ -296,25 +322,33 @@ def public_section(data: Path, sizes: Sizes) -> dict[str, object]:
     print(f"\nthrough the public API, {len(made.requests)} requests")
     print(table(rows, STREAM_COLUMNS))
     print("decision, 5 candidates, guards and score, CPU ms:", found["decision_cpu_ms"])
+    print("peers' packages, asked the same with the same vectors:", found["peers"])
     return found
 
 
-def decision_cpu(pool: Pool, pairs: Pairs, count: int = 400) -> dict[str, float]:
-    """Milliseconds of CPU to read the texts, guard and score five candidates, nothing kept from before."""
-    from yamabiko.core import guards
+def decision_cpu(pool: Pool, model: ScoreModel, count: int = 400) -> dict[str, dict[str, float]]:
+    """Milliseconds of CPU of step 6 with the five nearest texts as candidates, guards and score.
 
-    chosen = np.random.default_rng(4).permutation(len(pool))[:count].tolist()
-    times = []
-    for question in chosen:
-        near = [(int(at), float(c)) for at, c in zip(pool.near[question][:5], pool.cosine[question][:5], strict=True)]
-        fresh = Pairs(pool, pairs.model)
-        guards.read.cache_clear()
-        started = time.thread_time()
-        for at, cosine in near:
-            if not fresh.vetoed(question, at):
-                fresh.score(question, at, cosine, 0.05)
-        times.append((time.thread_time() - started) * 1e3)
-    return machine.percentiles(times, digits=3)
+    ``all texts new``: none of the six was ever read; ``stored texts known``: their readings are kept from before, as
+    those of stored questions that are compared often are.
+    """
+    position = Position(
+        namespace="", state=State.SERVING, threshold=0.9, calibration="uncalibrated", reason="", design=None
+    )
+    times: dict[str, list[float]] = {"all texts new": [], "stored texts known": []}
+    for question in np.random.default_rng(4).permutation(len(pool))[:count].tolist():
+        near = zip(pool.near[question][:5].tolist(), pool.cosine[question][:5].tolist(), strict=True)
+        candidates = [Candidate(entry=make_entry(pool.texts[at]), similarity=cosine) for at, cosine in near]
+        for name, taken in times.items():
+            guards.read.cache_clear()
+            if name == "stored texts known":
+                for candidate in candidates:
+                    other = guards.read(candidate.question.text)
+                    features(other, other, guards.check(other, other), similarity=1.0, margin=1.0)
+            started = time.thread_time()
+            scored(candidates, Policy(), asked=pool.texts[question], position=position, model=model, modes={})
+            taken.append((time.thread_time() - started) * 1e3)
+    return {name: machine.percentiles(taken, digits=3) for name, taken in times.items()}
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -41,6 +42,8 @@ from quality_tally import (
     table,
 )
 
+Tuned: TypeAlias = dict[str, dict[float, float | None]]
+"""By arm and share of wrong answers: a threshold; None where nothing may be served."""
 SCORES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995)
 DELTAS = (0.0005, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 PROMISES = (0.02, 0.05)
@@ -78,11 +81,11 @@ def rankings(pairs: Pairs) -> dict[str, Callable[[int, Ranked], Ranked]]:
     return {"cosine": by_cosine, "cosine + guards": pairs.guarded, "score v1": pairs.scored}
 
 
-def tuned(dev: Pool, stream: Stream, pairs: Pairs) -> dict[str, dict[float, float | None]]:
+def tuned(dev: Pool, stream: Stream, pairs: Pairs) -> Tuned:
     """By arm and share of wrong answers: the threshold with the most hits on a stream of the dev half."""
     shadow = Shadow(dev, stream.stored, rankings(pairs))
     replay(shadow, stream, dev)
-    found: dict[str, dict[float, float | None]] = {}
+    found: Tuned = {}
     for name, noted in shadow.noted.items():
         scores, right = _columns(noted)
         found[name] = {budget: most_hits(scores, right, budget)[0] for budget in PROMISES}
@@ -94,7 +97,7 @@ def compare(
     pool: Pool,
     stream: Stream,
     pairs: Pairs,
-    thresholds: dict[str, dict[float, float | None]],
+    thresholds: Tuned,
     *,
     seed: int,
     quick: bool,

@@ -204,8 +204,8 @@ def stream(
 
     Answers are wanted by a Zipf law (exponent 1 over ranks drawn at random), each time in words that were not used yet;
     an answer all of whose words are used up is wanted no more. A share ``repeats`` of the requests repeats an earlier
-    one word by word. ``order``: "random"; "chronological", where the sets come one after another, each rising and
-    fading; "drift", random, and from half-time on three in ten answers no longer fit every second wording of their
+    one word by word. ``order``: "random"; "chronological", where the sets (of a single one: tenths of its answers) come
+    one after another, each rising and fading; "drift", random, and from half-time on three in ten answers no longer fit every second wording of their
     question. Without ``duplicates`` each answer is wanted once, so that every hit by meaning is wrong. ``warm``: share
     of the answers of which one wording is stored before the first request, and not asked.
     """
@@ -239,7 +239,8 @@ def _fresh(pool: Pool, order: Order, wordings: list[list[int]], count: int, rng:
     times = rng.exponential(1 / weight)
     chosen = np.argsort(times, kind="stable")[:count]
     if order == "chronological":
-        turn = rng.permutation(len(pool.names))[pool.dataset[places[chosen]]]
+        part = pool.dataset if len(pool.names) > 1 else pool.answer % 10
+        turn = rng.permutation(int(part.max()) + 1)[part[places[chosen]]]
         chosen = chosen[np.argsort(turn + rng.normal(0, 0.6, len(chosen)), kind="stable")]
     return places[chosen].tolist()
 

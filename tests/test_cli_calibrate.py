@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from yamabiko.build import locate, open_sync_cache
+from yamabiko import Hit, Policy, Request, open_sync_cache
+from yamabiko.build import locate
 from yamabiko.cli import main
 from yamabiko.cli.importing import take_labels
 from yamabiko.cli.opening import RecordedEmbedder, closing
@@ -128,6 +129,21 @@ def test_imported_labels_certify_and_every_command_sees_it(url):
     )
     assert (told["calibration"], told["threshold"]) == ("certified", acme["threshold"])
     assert told["served"] == (told["score"] >= acme["threshold"])
+
+
+def test_a_cache_serves_by_imported_labels_and_says_so(url):
+    policy = Policy(max_error_rate=0.1)
+    stored, asked = "How do I add user 16 to my team?", "How can I add user 16 to my team?"
+    with open_sync_cache(url, policy=policy) as cache:
+        cache.remember(cache.lookup(Request(stored, tenant="acme")), "By its menu.")
+    write(english(range(80)))
+    assert run(url, "calibrate", "labels.jsonl", "--as-they-came", "--tenant", "acme").exit_code == 0
+    with open_sync_cache(url, policy=policy) as cache:
+        hit = cache.lookup(Request(asked, tenant="acme"))
+    assert isinstance(hit, Hit), hit
+    assert (hit.question, hit.calibration, hit.namespace) == (stored, "certified", ACME)
+    told = said(url, "explain", stored, asked, "--tenant", "acme")
+    assert (told["score"], told["error_upper"]) == (pytest.approx(hit.score, abs=1e-3), hit.error_upper)
 
 
 def test_a_label_counts_once_in_however_many_files_it_stands(file_url):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from yamabiko import Reply, Request, open_sync_cache
+from yamabiko import Policy, Reply, Request, open_cache, open_sync_cache
 from yamabiko.build import locate
 from yamabiko.cli import main
 from yamabiko.cli.opening import RecordedEmbedder
@@ -22,6 +22,8 @@ from yamabiko.testing import make_entry, make_question
 from yamabiko.types import Candidate, Trial
 
 ENGLISH, JAPANESE = "minilm-l6-v2-int8", "use-m3-384"
+STRICT = 0.001
+"""So few errors that no calibration on public data allows them: a cache begins in shadow."""
 
 
 def make(url, **options):
@@ -36,6 +38,7 @@ def somewhere_else(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("YAMABIKO_SETTINGS_FILE", "YAMABIKO_URL"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("YAMABIKO_POLICY__MAX_ERROR_RATE", str(STRICT))
 
 
 @pytest.fixture(params=["file", "server"])
@@ -68,7 +71,8 @@ def judged_in_shadow(url, outcomes, *, tenant=""):
     """A worker that draws look-ups of these (score, correct) in shadow and labels them; correct None: it never does."""
 
     async def work():
-        settings = Settings.load(arguments={"url": url, "learn": {"judge_url": "http://x", "judge_model": "m"}})
+        learn = {"judge_url": "http://x", "judge_model": "m"}
+        settings = Settings.load(arguments={"url": url, "learn": learn, "policy.max_error_rate": STRICT})
         recorded = RecordedEmbedder(*(await locate(settings).recorded()))
         namespace = namespace_of(ENGLISH, tenant, "")
         async with opened(settings, recorded) as cache:
@@ -114,6 +118,29 @@ def test_the_report_counts_labels_and_errors_by_threshold(url):
     assert ran.exit_code == 0
     assert re.search(r"0\.600000 +40 +5 +0 +12\.50%", ran.stdout)
     assert "40, 5 of them wrong (equal 35, model 5)" in ran.stdout
+
+
+def test_what_a_cache_with_a_judge_learns_in_shadow_is_reported(url):
+    async def judge(_):
+        raise AssertionError  # equal answers need no model
+
+    async def model(_):
+        return "By the menu."
+
+    async def ask():
+        async with open_cache(url, judge=judge, policy=Policy(max_error_rate=STRICT)) as cache:
+            for question in ("How do I add a user to my team?", "How can I add a user to my team?"):
+                await cache.answer(Request(question, tenant="acme"), model)
+                await cache.drain()
+
+    asyncio.run(ask())
+    shown = {one["namespace"]: one for one in said(url, "shadow", "report")["namespaces"]}
+    acme = shown[f"{ENGLISH}/t:822b33ad87c148a0"]
+    assert (acme["state"], acme["drawn"], acme["unserved"], acme["labelled"], acme["wrong"]) == ("shadow", 1, 1, 1, 0)
+    assert acme["judges"] == {"equal": 1}
+    standing = {one["namespace"]: one for one in said(url, "calibrate")["namespaces"]}
+    assert standing[acme["namespace"]]["labels"] == 1
+    assert standing[acme["namespace"]]["labels_missing"] == acme["labels_missing"] > 100
 
 
 def test_a_look_up_that_was_drawn_and_not_yet_labelled_is_not_yet_judged():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yamabiko.core.experiment import Experiment, Tally, compare, effect, log_capital, log_evidence, report, tally
+from yamabiko.core.experiment import Experiment, Tally, compare, effect, log_capital, log_evidence, report
 from yamabiko.errors import ConfigurationError
 
 STREAMS = 2000
@@ -173,15 +173,6 @@ def test_nothing_seen_says_nothing():
     assert compare(none, none, confidence=0.95).verdict == "undecided"
     assert effect(none, none, share=0.5, expected=0.3, confidence=0.95).verdict == "undecided"
     assert math.isnan(none.rate)
-
-
-def test_a_caller_is_one_unit_once_it_has_enough_and_never_again():
-    outcomes = [("a", 1), ("b", 0), ("a", 0), ("a", 1), ("c", 1), ("b", 0), ("a", 1)]
-    assert tally(outcomes, first=2) == Tally(units=2, total=0.5)
-    assert tally(outcomes, first=1) == Tally(units=3, total=2)
-    assert tally([*outcomes, ("a", 1), ("b", 1)], first=2) == tally(outcomes, first=2)
-    with pytest.raises(ConfigurationError):
-        tally(outcomes, first=0)
 
 
 @pytest.mark.parametrize(("units", "total"), [(-1, 0), (3, 4), (3, -1)])

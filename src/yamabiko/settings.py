@@ -28,6 +28,8 @@ PREFIX = "YAMABIKO_"
 FILE_VARIABLE = "YAMABIKO_SETTINGS_FILE"
 MASK = "********"
 _NONE_GIVEN: Mapping[str, Any] = MappingProxyType({})
+_RESERVED = frozenset({"v1", "yamabiko", "healthz", "readyz", "metrics"})
+"""First parts of paths that are no upstream's name."""
 _HOW = MappingProxyType({"bytes": "in bytes or as in 512MiB", "seconds": "in seconds or as in 1h30m"})
 
 
@@ -166,6 +168,63 @@ class LearnSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """How ``yamabiko serve`` listens and whom it asks. Raises ``ConfigurationError``."""
+
+    host: str = field(default="127.0.0.1", metadata=_about("address to listen on"))
+    port: int = field(default=8080, metadata=_about("port to listen on; 0: any that is free", "", 0, 65535))
+    upstreams: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=_about(
+            "whom to ask, by name; /NAME/v1/... reaches each, /v1/... openai and anthropic; empty: those two", "URL"
+        ),
+    )
+    upstream_keys: Mapping[str, str] = field(
+        default_factory=dict,
+        repr=False,
+        metadata=_about("API keys of upstreams, instead of the clients' own; never shown", "key"),
+    )
+    max_body_bytes: int = field(
+        default=32 * 1024**2, metadata=_about("a longer request that would be read is refused", "bytes", 1024)
+    )
+    max_reply_bytes: int = field(
+        default=64 * 1024**2, metadata=_about("a reply is not followed beyond this", "bytes", 1024)
+    )
+    max_in_flight: int = field(
+        default=1000, metadata=_about("requests of one process at a time; more are told to wait", "requests", 1)
+    )
+    body_timeout_seconds: float = field(
+        default=30.0, metadata=_about("how long a request's headers, and its body, may take", "seconds", 0.001, 3600)
+    )
+    connect_timeout_seconds: float = field(
+        default=5.0, metadata=_about("how long connecting to an upstream may take", "seconds", 0.001, 3600)
+    )
+    read_timeout_seconds: float = field(
+        default=600.0,
+        metadata=_about("how long an upstream may be silent, before its answer or within", "seconds", 0.001, 86400),
+    )
+    retries: int = field(
+        default=1, metadata=_about("how often a call that broke before the first byte is made again", "calls", 0, 10)
+    )
+    drain_seconds: float = field(
+        default=30.0, metadata=_about("how long requests under way are waited for at the end", "seconds", 0, 3600)
+    )
+    replay_seconds: float = field(
+        default=0.0, metadata=_about("pause between the pieces of a stored stream; 0: none", "seconds", 0, 60)
+    )
+
+    def __post_init__(self) -> None:
+        _check(self, "gateway.")
+        for name, url in self.upstreams.items():
+            if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", url):
+                raise ConfigurationError(
+                    f"gateway.upstreams: {name!r:.40} must be the root of an API, such as https://api.openai.com/v1"
+                )
+            if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name) or name in _RESERVED:
+                raise ConfigurationError(f"gateway.upstreams: {name!r:.60} must be a short word in small letters")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that can be set. ``sources`` says where each value that is not a default came from.
 
@@ -189,6 +248,7 @@ class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
     embedder: EmbedderSettings = field(default_factory=EmbedderSettings)
     learn: LearnSettings = field(default_factory=LearnSettings)
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -213,7 +273,7 @@ class Settings:
                 raise ConfigurationError(f"there is no setting {name} ({source}); the nearest is {nearest}")
             values[name] = known_settings()[name].read(raw, source)
             sources[name] = source
-        parts: dict[str, dict[str, Any]] = {"": {}, "policy": {}, "store": {}, "embedder": {}, "learn": {}}
+        parts: dict[str, dict[str, Any]] = {name.removesuffix("."): {} for name in _parts()}
         for name, value in values.items():
             part, _, leaf = name.rpartition(".")
             parts[part][leaf] = value
@@ -222,6 +282,7 @@ class Settings:
             store=StoreSettings(**parts["store"]),
             embedder=EmbedderSettings(**parts["embedder"]),
             learn=LearnSettings(**parts["learn"]),
+            gateway=GatewaySettings(**parts["gateway"]),
             sources=MappingProxyType(sources),
             **parts[""],
         )
@@ -330,15 +391,8 @@ def settings_table() -> str:
 @cache
 def known_settings() -> Mapping[str, Setting]:
     """Every leaf of the tree by its dotted name, in the order of the documentation."""
-    parts: Mapping[str, Any] = {
-        "": Settings,
-        "policy.": Policy,
-        "store.": StoreSettings,
-        "embedder.": EmbedderSettings,
-        "learn.": LearnSettings,
-    }
     known = {}
-    for prefix, part in parts.items():
+    for prefix, part in _parts().items():
         hints = get_type_hints(part)
         for leaf in fields(part):
             about = _POLICY[leaf.name] if part is Policy else leaf.metadata
@@ -353,6 +407,12 @@ def known_settings() -> Mapping[str, Setting]:
                     **about,
                 )
     return MappingProxyType(known)
+
+
+def _parts() -> Mapping[str, Any]:
+    """The tree's parts by the prefix of their settings' names."""
+    parts = (Policy, StoreSettings, EmbedderSettings, LearnSettings, GatewaySettings)
+    return {"": Settings} | {f"{part.__name__.removesuffix('Settings').lower()}.": part for part in parts}
 
 
 def _check(part: object, prefix: str) -> None:

@@ -50,7 +50,8 @@ def whole(generate: StreamGenerate, push: Callable[[str], None]) -> Callable[[Re
                 if isinstance(item, Reply):
                     last = item
                 elif isinstance(item, str):
-                    pieces.append(item)
+                    if item:  # one without text only says that the answer has begun
+                        pieces.append(item)
                     push(item)
                 else:
                     raise InvalidRequest(

@@ -57,13 +57,13 @@ async def _seen(
     from yamabiko.cli.standing import models_of, names_of, opened
     from yamabiko.learn.namespaces import embedder_of, root
     from yamabiko.learn.records import digest_of
-    from yamabiko.learn.report import seen_of
+    from yamabiko.learn.report import LogRead, seen_of
     from yamabiko.learn.versions import versions_of
 
     found = []
     async with opened(settings, recorded) as cache:
         names = await names_of(cache, models_of(settings, recorded), tenant=tenant, category=category)
-        logs = {name: await cache.items(name) for name in {root(name) for name in names}}
+        logs = {name: LogRead(await cache.items(name)) for name in {root(name) for name in names}}
         for name in names:
             position, state = await (await cache.standings(name)).of(name), await cache.state(name)
             seen = seen_of(

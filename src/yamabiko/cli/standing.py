@@ -19,7 +19,7 @@ from yamabiko.errors import ConfigurationError, MissingExtra
 from yamabiko.flight import Background
 from yamabiko.learn.namespaces import chain, embedder_of, namespace_of, root
 from yamabiko.learn.records import NamespaceState, decode_standing, digest_of, log_name, promise_of, standing_name
-from yamabiko.learn.report import labels_after, namespaces_in
+from yamabiko.learn.report import LogRead
 from yamabiko.learn.standings import Standings
 from yamabiko.learn.versions import versions_of
 from yamabiko.lookup import NO_EMBEDDER
@@ -62,8 +62,8 @@ class Opened:
         state = read.of(promise_of(self.settings.policy), versions)
         if state is None:
             return None
-        later = await self.items(namespace, after=state.cursor)
-        more = labels_after(later, namespace, digest_of(versions), after=state.cursor, now=time.time())
+        later = LogRead(await self.items(namespace, after=state.cursor))
+        more = later.labels_after(namespace, digest_of(versions), state.cursor, now=time.time())
         return msgspec.structs.replace(state, labels=state.labels + more)
 
     async def items(self, namespace: str, *, after: int = 0) -> list[Logged]:
@@ -80,7 +80,7 @@ class Opened:
         """The roots, and every namespace under them of which the logs tell, parents before children."""
         found = set(roots)
         for name in roots:
-            found |= namespaces_in(await self.items(name))
+            found |= LogRead(await self.items(name)).namespaces()
         return sorted(name for name in found if _EXPERIMENT not in name)
 
 

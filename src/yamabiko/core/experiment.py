@@ -13,7 +13,7 @@ unlike numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -58,7 +58,10 @@ class Experiment:
             raise ConfigurationError("an experiment needs a name, and two different names for its arms")
 
     def arm_of(self, caller: str) -> str:
-        """The arm of a caller, always the same. A caller without a name has the control."""
+        """The arm of a caller, always the same.
+
+        A caller without a name has the control and must not be counted: chance did not put it there.
+        """
         if not caller:
             return self.control
         return self.treatment if lot(f"experiment:{self.name}", caller, key=self.key) < self.share else self.control
@@ -79,24 +82,6 @@ class Tally:
     def rate(self) -> float:
         """The mean of the units; nan where there are none."""
         return self.total / self.units if self.units else math.nan
-
-
-def tally(outcomes: Iterable[tuple[str, float]], *, first: int) -> Tally:
-    """One unit per caller: the mean of its ``first`` outcomes (caller, value in [0, 1]), in the order they came.
-
-    A caller with fewer is not counted yet, and later outcomes never are: a unit that could still change after it was
-    looked at would not be safe to look at. For hits, some ten or twenty requests a caller; for errors, the first
-    audited hit of each (``first=1``).
-    """
-    if first < 1:
-        raise ConfigurationError(f"first must be 1 or more, not {first}")
-    seen: dict[str, tuple[int, float]] = {}
-    for caller, value in outcomes:
-        count, total = seen.get(caller, (0, 0.0))
-        if count < first:
-            seen[caller] = count + 1, total + value
-    closed = [total / first for count, total in seen.values() if count == first]
-    return Tally(units=len(closed), total=math.fsum(closed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,6 +274,8 @@ def _log_of(count: float, rate: float) -> float:
 
 
 def _sentence(experiment: Experiment, metric: str, seen: Comparison) -> str:
+    if not seen.treatment.units or not seen.control.units:
+        return f"nothing is known yet of the {metric}: an arm has no callers that count"
     rates = f"{seen.treatment.rate:.2%} of {seen.treatment.units} callers, against {seen.control.rate:.2%} of "
     rates += f"{seen.control.units} under {experiment.control}"
     bounds = f"the difference lies between {seen.low:+.2%} and {seen.high:+.2%}"

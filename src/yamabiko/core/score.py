@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from yamabiko.core.guards import GUARDS, Finding, Reading
 from yamabiko.core.guards.entities import names
@@ -113,21 +113,15 @@ def _lead(cosine: float, margin: float) -> float:
 _FAR = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Ramp:
+class Ramp(NamedTuple):
     """0 up to ``low``, 1 from ``high`` on, a straight line between them."""
 
     feature: int
     low: float
     high: float
 
-    def at(self, values: Sequence[float]) -> float:
-        """The ramp's height for these features, in [0, 1]."""
-        return min(1.0, max(0.0, (values[self.feature] - self.low) / (self.high - self.low)))
 
-
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(NamedTuple):
     """A weight for a ramp, or for several at once: their product."""
 
     name: str
@@ -137,10 +131,12 @@ class Term:
     def height(self, values: Sequence[float]) -> float:
         """The product of the ramps, in [0, 1]."""
         height = 1.0
-        for ramp in self.ramps:
-            height *= ramp.at(values)
-            if not height:
-                break
+        for feature, low, high in self.ramps:
+            value = values[feature]
+            if value <= low:
+                return 0.0
+            if value < high:
+                height *= (value - low) / (high - low)
         return height
 
 
@@ -165,7 +161,7 @@ class ScoreModel:
 
     def score(self, values: Sequence[float]) -> float:
         """How right the candidate looks, in (0, 1). It never falls when the similarity alone rises."""
-        return _sigmoid(self.intercept + math.fsum(term.weight * term.height(values) for term in self.terms))
+        return _sigmoid(self.intercept + sum([term.weight * term.height(values) for term in self.terms]))
 
     def contributions(self, values: Sequence[float]) -> tuple[tuple[str, float, float], ...]:
         """(name, value, weight times height) of what moves this score, the greatest first, in units of log odds.
@@ -263,7 +259,8 @@ def _model(embedder: str, found: Mapping[str, Any], *, trained: bool) -> ScoreMo
     terms = []
     for rows, weight in found["terms"]:
         ramps = tuple(Ramp(place[name], low, high) for name, low, high in rows)
-        terms.append(Term(" x ".join(name for name, *_ in rows), ramps, weight))
+        if weight:
+            terms.append(Term(" x ".join(name for name, *_ in rows), ramps, weight))
     return ScoreModel(
         embedder=embedder,
         version=found["version"],

@@ -21,6 +21,10 @@ BUDGET_SHARE = 0.5
 """The share of the wanted error rate that a shipped calibration may use up."""
 
 
+SPARE = 3
+"""Errors that the first threshold tested may have: with none, one odd label among thousands would rule out them all."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShippedThreshold:
     """A score from which on answers may be served, and the counts on public pairs that speak for it.
@@ -44,7 +48,7 @@ def shipped_threshold(embedder: str, max_error_rate: float, confidence: float) -
     where no threshold is good enough: then a namespace starts in shadow. Raises ``ConfigurationError``.
 
     Thresholds are tested from strict to loose up to the first that fails, which keeps the confidence for all of them
-    together. The sequence begins where there are enough pairs to pass without an error, which looks at no outcome.
+    together. The sequence begins where there are enough pairs to pass with ``SPARE`` errors, which looks at no outcome.
     Source: fixed sequence testing, e.g. Angelopoulos et al., Learn then Test (arXiv 2110.01052), section 3.2.
     """
     budget = BUDGET_SHARE * max_error_rate
@@ -54,7 +58,7 @@ def shipped_threshold(embedder: str, max_error_rate: float, confidence: float) -
         return None
     best = None
     for threshold, trials, wrong in found["rows"]:
-        if trials < enough:
+        if trials < enough or binomial.upper_bound(SPARE, trials, confidence) > budget:
             continue
         upper = binomial.upper_bound(wrong, trials, confidence)
         if upper > budget:

@@ -132,14 +132,21 @@ def stem(word: str) -> str:
 
 class _Lexicon(NamedTuple):
     one: Mapping[str, str]
-    """Stem, or Japanese word, -> the one that stands for its group."""
-    phrases: Mapping[str, str]
-    phrase: re.Pattern[str]
+    """Stem -> the one that stands for its group."""
+    phrases: Mapping[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]]
+    """First word (of Japanese, first character) -> what begins with it, longest first, and what it is read as."""
     filler: frozenset[str]
     """Says nothing: it is left out."""
     light: frozenset[str]
     """Says little."""
     marks: frozenset[str]
+
+
+def _by_first(rows: Mapping[tuple[str, ...], tuple[str, ...]]) -> Mapping[str, tuple[Any, ...]]:
+    table: dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]] = {}
+    for row in sorted(rows.items(), key=lambda row: -len(row[0])):
+        table.setdefault(row[0][0], []).append(row)
+    return {first: tuple(found) for first, found in table.items()}
 
 
 @functools.cache
@@ -154,19 +161,34 @@ def _english() -> _Lexicon:
     data = _data()["en"]
     groups = [[stem(word) for word in row.split()] for row in data["groups"]]
     one = {word: group[0] for group in reversed(groups) for word in group}
-    phrases: Mapping[str, str] = data["phrases"]
     light = frozenset(one.get(stem(word), stem(word)) for word in data["light"].split())
-    pattern = re.compile(rf"(?<![^ ])(?:{'|'.join(sorted(phrases, key=len, reverse=True))})(?![^ ])")
-    return _Lexicon(one, phrases, pattern, word_set(data["filler"]), light, word_set(data["marks"]))
+    phrases = _by_first({tuple(phrase.split()): tuple(read_as.split()) for phrase, read_as in data["phrases"].items()})
+    return _Lexicon(one, phrases, word_set(data["filler"]), light, word_set(data["marks"]))
 
 
 @functools.cache
 def _japanese() -> _Lexicon:
     data = _data()["ja"]
-    one = {word: row.split()[0] for row in data["groups"] for word in row.split()[1:]}
-    phrases = {**dict.fromkeys(data["filler"].split(), ""), **one}
-    pattern = re.compile("|".join(sorted(map(re.escape, phrases), key=len, reverse=True)))
-    return _Lexicon(one, phrases, pattern, frozenset(), word_set(data["light"]), word_set(data["marks"]))
+    rows = {tuple(word): tuple(row.split()[0]) for row in data["groups"] for word in row.split()[1:]}
+    rows.update({tuple(word): () for word in data["filler"].split()})
+    return _Lexicon({}, _by_first(rows), frozenset(), word_set(data["light"]), word_set(data["marks"]))
+
+
+def _read_as(pieces: Sequence[str], lexicon: _Lexicon) -> list[str]:
+    """Words, or characters, with the phrases among them replaced."""
+    found: list[str] = []
+    at, table = 0, lexicon.phrases
+    while at < len(pieces):
+        piece = pieces[at]
+        for phrase, read_as in table.get(piece, ()):
+            if tuple(pieces[at : at + len(phrase)]) == phrase:
+                found += read_as
+                at += len(phrase)
+                break
+        else:
+            found.append(piece)
+            at += 1
+    return found
 
 
 def wording(reading: Reading) -> Wording:
@@ -183,7 +205,7 @@ def _of_english(reading: Reading) -> Wording:
     lexicon = _english()
     tokens = _expanded(reading.tokens)
     text = " ".join(tokens)
-    words = lexicon.phrase.sub(lambda found: lexicon.phrases[found[0]], text).split()
+    words = _read_as(tokens, lexicon)
     content: dict[str, float] = {}
     for word in words:
         if word not in _FUNCTION and word not in lexicon.filler:
@@ -221,7 +243,7 @@ def _expanded(tokens: Sequence[str]) -> list[str]:
 
 def _of_japanese(reading: Reading) -> Wording:
     lexicon = _japanese()
-    text = lexicon.phrase.sub(lambda found: lexicon.phrases[found[0]], reading.folded)
+    text = "".join(_read_as(reading.folded, lexicon))
     content: dict[str, float] = {}
     for unit in _UNIT.findall(text):
         pieces: Iterable[str] = (unit,)
@@ -286,7 +308,7 @@ def _near(left: Sequence[str], right: Sequence[str]) -> tuple[list[str], list[st
     taken: list[str] = []
     for word in left[:12]:
         for partner in right[:12]:
-            if partner not in taken and alike(word, partner):
+            if (word[0] == partner[0] or word[0] > "z") and partner not in taken and alike(word, partner):
                 paired.append(word)
                 taken.append(partner)
                 break

@@ -14,10 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from yamabiko.core import guards
-from yamabiko.core.calibrate import Judge, Versions
-from yamabiko.core.guards import MODES
-from yamabiko.core.score import model_for
+from yamabiko.core.calibrate import Judge
 from yamabiko.core.shipped import ShippedThreshold, shipped_threshold
 from yamabiko.core.states import Position, State
 from yamabiko.errors import StoreError
@@ -31,6 +28,7 @@ from yamabiko.learn.namespaces import embedder_of, namespace_of
 from yamabiko.learn.records import Transition
 from yamabiko.learn.standings import Standings
 from yamabiko.learn.trials import Outcome, Trials
+from yamabiko.learn.versions import versions_of
 from yamabiko.policy import Policy
 from yamabiko.ports import Embedder, Generate, SharedState, Store
 from yamabiko.settings import LearnSettings
@@ -178,7 +176,7 @@ class Learner:
                 clock=self._clock,
                 learning=self._learning,
                 shipped=partial(_shipped, arm.policy),
-                versions=partial(_versions, arm.policy),
+                versions=partial(versions_of, policy=arm.policy),
                 judge=Judge(false_accept=self._settings.judge_false_accept),
                 new_id=self.new_id,
                 spawn=self._behind.spawn,
@@ -287,10 +285,3 @@ def _shipped(policy: Policy, embedder: str) -> ShippedThreshold | None:
     if policy.max_error_rate is None:
         return None
     return shipped_threshold(embedder, policy.max_error_rate, policy.confidence)
-
-
-def _versions(policy: Policy, embedder: str) -> Versions:
-    """What labels were made for: a certificate ends with any of it."""
-    modes = ",".join(f"{name}={mode}" for name, mode in sorted(policy.guards.items()) if MODES.get(name) != mode)
-    score = model_for(embedder)
-    return Versions(score=score.version, embedder=embedder, guards=f"{guards.VERSION}:{modes}"[:200])

@@ -65,16 +65,33 @@ class Seen:
         return self.drawn - self.served
 
 
-def namespaces_in(items: Iterable[Logged]) -> set[str]:
-    """Every namespace of which a log tells, with its ancestors."""
-    records = (decode_record(item.data) for item in items)
-    return {
-        level for record in records if isinstance(record, Drawn | Imported) for level in chain(record.drawing.namespace)
-    }
+class LogRead:
+    """The items of a root namespace's log, each understood once however many namespaces are asked about."""
+
+    def __init__(self, items: Iterable[Logged]) -> None:
+        kept = list(items)
+        self.records = [(item.position, decode_record(item.data)) for item in kept]
+        self.ledger = Ledger()
+        self.ledger.take(kept)
+
+    def namespaces(self) -> set[str]:
+        """Every namespace of which the log tells, with its ancestors."""
+        drawings = {record.drawing for _, record in self.records if isinstance(record, Drawn | Imported)}
+        return {level for drawing in drawings for level in chain(drawing.namespace)}
+
+    def labels_after(self, namespace: str, versions: str, position: int, *, now: float) -> int:
+        """How many draws behind a position count as labels by now."""
+        groups = self.ledger.resolved(namespace, versions, after=position, now=now, counted=False)
+        return sum(len(draws) for _, draws in groups)
+
+    def sample(self, namespace: str, versions: str, *, after: int, now: float) -> Sample:
+        """The labels behind a position, up to the first draw of which it is not yet known what became of it."""
+        ends = [end for end, _ in self.ledger.resolved(namespace, versions, after=after, now=now, counted=False)]
+        return self.ledger.sample(namespace, versions, after=after, up_to=ends[-1] if ends else after)
 
 
 def seen_of(
-    items: Sequence[Logged],
+    log: LogRead,
     namespace: str,
     versions: str,
     *,
@@ -90,13 +107,12 @@ def seen_of(
     drawn: dict[str, Drawn] = {}
     verdicts: dict[str, Judged] = {}
     imported: list[bool] = []
-    for item in items:
-        record = decode_record(item.data)
+    for position, record in log.records:
         if isinstance(record, Judged):
             verdicts.setdefault(record.trial, record)
-        elif item.position > after and isinstance(record, Drawn) and _belongs(record.drawing, namespace, versions):
+        elif position > after and isinstance(record, Drawn) and _belongs(record.drawing, namespace, versions):
             drawn.setdefault(record.trial, record)
-        elif item.position > after and isinstance(record, Imported) and _belongs(record.drawing, namespace, versions):
+        elif position > after and isinstance(record, Imported) and _belongs(record.drawing, namespace, versions):
             imported += record.correct
     judged = [verdicts[trial] for trial in drawn if trial in verdicts]
     hits = sum(one.score >= one.drawing.threshold for one in drawn.values())
@@ -114,27 +130,12 @@ def seen_of(
         judges=dict(Counter(one.how for one in judged)),
         first=min(times, default=None),
         last=max(times, default=None),
-        curve=curve_of(sample_of(items, namespace, versions, after=after, now=now), confidence, at),
+        curve=curve_of(log.sample(namespace, versions, after=after, now=now), confidence, at),
     )
 
 
 def _belongs(drawing: Drawing, namespace: str, versions: str) -> bool:
     return drawing.versions == versions and namespace in chain(drawing.namespace)
-
-
-def labels_after(items: Sequence[Logged], namespace: str, versions: str, *, after: int, now: float) -> int:
-    """How many draws behind a position count as labels by now; ``items`` may begin there."""
-    ledger = Ledger()
-    ledger.take(items)
-    return sum(len(draws) for _, draws in ledger.resolved(namespace, versions, after=after, now=now, counted=False))
-
-
-def sample_of(items: Sequence[Logged], namespace: str, versions: str, *, after: int, now: float) -> Sample:
-    """The labels behind a position, up to the first draw of which it is not yet known what became of it."""
-    ledger = Ledger()
-    ledger.take(items)
-    ends = [end for end, _ in ledger.resolved(namespace, versions, after=after, now=now, counted=False)]
-    return ledger.sample(namespace, versions, after=after, up_to=ends[-1] if ends else after)
 
 
 def curve_of(sample: Sample, confidence: float, at: Iterable[float] = ()) -> list[ThresholdSeen]:

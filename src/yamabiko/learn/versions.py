@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from yamabiko.core import guards
 from yamabiko.core.calibrate import Versions
 from yamabiko.core.guards import MODES
 from yamabiko.core.score import model_for
 from yamabiko.policy import Policy
+
+_LONGEST = 190
 
 
 def versions_of(embedder: str, policy: Policy) -> Versions:
@@ -16,4 +20,5 @@ def versions_of(embedder: str, policy: Policy) -> Versions:
     a category count for its parents too.
     """
     modes = ",".join(f"{name}={mode}" for name, mode in sorted(policy.guards.items()) if MODES.get(name) != mode)
-    return Versions(score=model_for(embedder).version, embedder=embedder, guards=f"{guards.VERSION}:{modes}"[:200])
+    told = modes if len(modes) <= _LONGEST else sha256(modes.encode()).hexdigest()[:32]
+    return Versions(score=model_for(embedder).version, embedder=embedder, guards=f"{guards.VERSION}:{told}")

@@ -1,8 +1,8 @@
-"""What is kept of a vendor's answer beside its text, so that it can be said again as it was.
+"""What is kept of a vendor's answer beside its text, so that it can be told again as it was.
 
-``Reply.extra`` is ``{api: rest}``, and ``"plain": true`` beside it where the answer is nothing but a text: only such an
-answer is ever told through another vendor's API, since nothing is lost by it. Texts stand in ``Reply.text`` alone;
-``rest`` holds their lengths (code points) in their places.
+``Reply.extra`` is an object with one member, named after the API. What stands in it under ``ABOUT`` says who made the
+answer and when, and what it cost; whatever else is a part of the answer. Texts stand in ``Reply.text`` alone: where
+their places are kept, their lengths (code points) stand in them.
 """
 
 from __future__ import annotations
@@ -15,63 +15,81 @@ from typing import Any
 from yamabiko.message import canonical_json
 from yamabiko.types import Reply
 
-_PLAIN = "plain"
+ABOUT = "about"
+"""The member of what is kept that holds no part of an answer."""
+
+_ABOUT = frozenset({ABOUT, "id", "created", "object", "system_fingerprint", "service_tier", "usage"})
+"""Members that no answer loses anything without; the single ones are those of Chat Completions."""
 
 
-def keep(api: str, rest: Mapping[str, Any], *, plain: bool = False) -> str:
+def keep(api: str, rest: Mapping[str, Any]) -> str:
     """A Reply's ``extra``; empty where there is nothing to keep. Raises ``InvalidRequest`` for what JSON can't say."""
-    if not rest:
-        return ""
-    return canonical_json({api: rest, _PLAIN: True} if plain else {api: rest})
+    told = {name: value for name, value in rest.items() if value not in (None, {})}
+    return canonical_json({api: told}) if told else ""
 
 
-def kept(reply: Reply, api: str) -> Mapping[str, Any] | None:
-    """What was kept for this API; empty where nothing was, None where the answer was made through another one."""
+def kept(reply: Reply) -> tuple[str, Mapping[str, Any]]:
+    """The API that a reply was made through and what was kept of it; both empty where nothing was."""
     if not reply.extra:
-        return {}
+        return "", {}
     try:
-        rest = json.loads(reply.extra)[api]
-    except (ValueError, KeyError, TypeError, IndexError):
-        return None
-    return rest if isinstance(rest, Mapping) else None
+        extra = json.loads(reply.extra)
+    except ValueError:
+        extra = None
+    if not isinstance(extra, Mapping) or len(extra) != 1:
+        return "", {"unread": True}
+    ((api, rest),) = extra.items()
+    return api, rest if isinstance(rest, Mapping) else {"unread": True}
 
 
-def can_tell(reply: Reply, api: str) -> bool:
-    """Whether this API can say all of a reply: it was made through it, or it is nothing but a text."""
-    if kept(reply, api) is not None and (reply.extra or not reply.tool_calls):
-        return True
-    if reply.tool_calls or reply.finish_reason != "stop":
-        return False
-    try:
-        return json.loads(reply.extra).get(_PLAIN) is True
-    except (ValueError, AttributeError):
-        return False
+def loss(reply: Reply, api: str) -> str:
+    """What an API could not say of a reply that may have been made through another one; empty where all can be said.
+
+    Across APIs goes only what is nothing but a whole text: reasoning, calls of tools, citations and log probabilities
+    have another shape in each.
+    """
+    made, rest = kept(reply)
+    if made == api:
+        return ""
+    if reply.tool_calls:
+        return "the stored answer calls tools in another API's shape"
+    if reply.finish_reason != "stop":
+        return "the stored answer is not whole"
+    if not rest.keys() <= _ABOUT:
+        return "the stored answer holds more than text, in another API's shape"
+    return ""
+
+
+def about(rest: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of what is kept about an answer."""
+    value = rest.get(ABOUT)
+    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def cut(reply: Reply, lengths: Sequence[object]) -> list[list[str]] | None:
     """The pieces that a reply's text was streamed in, for blocks of text of these lengths.
 
-    None where the blocks don't add up to the text: whoever kept them spoke of another one.
+    None where the blocks don't add up to the text.
     """
     counts = [length for length in lengths if isinstance(length, int) and length >= 0]
     if len(counts) != len(lengths) or sum(counts) != len(reply.text):
         return None
+    pieces = [piece for piece in reversed(reply.chunks()) if piece]
     blocks: list[list[str]] = []
-    pieces = list(reversed(reply.chunks()))
     for count in counts:
         block: list[str] = []
-        while count:
+        missing = count
+        while missing:
             piece = pieces.pop()
-            if len(piece) > count:  # a piece never spans two blocks, unless the text was never streamed
-                pieces.append(piece[count:])
-                piece = piece[:count]
-            block.append(piece)
-            count -= len(piece)  # noqa: PLW2901 - it counts down
+            if len(piece) > missing:  # it goes on in the next block: the text was not streamed as it is now
+                pieces.append(piece[missing:])
+            block.append(piece[:missing])
+            missing -= len(block[-1])
         blocks.append(block)
     return blocks
 
 
 def made_id(prefix: str, reply: Reply) -> str:
-    """An id for an answer whose vendor gave none: always the same for the same answer."""
+    """An id for an answer that has none of this API: always the same for the same answer."""
     told = f"{reply.model}\n{reply.text}\n{reply.extra}"
     return prefix + sha256(told.encode(errors="surrogatepass")).hexdigest()[:24]
