@@ -344,7 +344,8 @@ def _drawing(known: NamespaceState, rules: Rules) -> Drawing | None:
     """Which look-ups are drawn from now on."""
     if not rules.learning or known.state is State.EXACT_ONLY:
         return None
-    above = audit_rate(known.state, known.labels, known.process)
+    # Of labels only audits count here: those from shadow are many, and tell nothing of what has been served since.
+    above = audit_rate(known.state, known.audited, known.process)
     now = known.drawing
     if now is not None and now.above == AUDIT_SUSPICIOUS and known.process is not None and known.threshold is not None:
         suspicious = known.process.e_value >= 1  # once aroused, until the bet is lost: a design is not for one draw
@@ -369,10 +370,13 @@ def _taken(known: NamespaceState, draws: Sequence[Draw], end: int, rules: Rules)
     before = _peak(process)
     if known.threshold is not None:
         draws = [draw for draw in draws if not draw.stands_apart(known.namespace)]
+    audited = known.audited
     if process is not None and known.threshold is not None:
-        threshold = known.threshold
-        process = process.after_all(not draw.correct for draw in draws if draw.audits(threshold, known.namespace))
-    known = msgspec.structs.replace(known, process=process, cursor=end, labels=known.labels + len(draws))
+        audits = [draw for draw in draws if draw.audits(known.threshold, known.namespace)]
+        process, audited = process.after_all(not draw.correct for draw in audits), audited + len(audits)
+    known = msgspec.structs.replace(
+        known, process=process, cursor=end, labels=known.labels + len(draws), audited=audited
+    )
     if before < TIGHTEN <= _peak(process):
         return _anew(known, rules), True
     return known, before < STOP <= _peak(process)
@@ -384,6 +388,7 @@ def _anew(known: NamespaceState, rules: Rules) -> NamespaceState:
         known,
         start=known.cursor,
         labels=0,
+        audited=0,
         attempt=0,
         next_attempt=labels_for_attempt(1, rules.terms),
         attempted_labels=0,

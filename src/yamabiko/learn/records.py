@@ -199,14 +199,14 @@ class NamespaceState(msgspec.Struct, frozen=True, kw_only=True):
     """The standing of a namespace under one promise and one set of versions.
 
     ``since``, ``saved``: seconds UTC epoch. ``cursor``: log position up to which draws have been taken in. ``start``:
-    log position behind which labels count; ``labels``: how many draws that are, labelled or missing. ``attempt``: how
-    many attempts to certify have been made of them, the latest with ``attempted_labels`` at ``attempted``, the next
-    with ``next_attempt``. ``certificate``: the namespace's own, ``shortfall``: what the latest attempt lacked.
-    ``basis``: names what it serves by, its own certificate or another's; ``process``: the bet against that,
-    ``fed_from`` a log position on; ``served_from``: since when it has been serving, 0 where it is not. ``refused``:
-    what its own labels speak against, and why; ``checked``: with how many labels that was last looked at.
-    ``distrust``: why nobody else's word may be taken; empty where it may. ``began``: why it began anew. ``drawing``:
-    the one in force, ``drawings``: the latest ones.
+    log position behind which labels count; ``labels``: how many draws that are, labelled or missing; ``audited``: how
+    many of them were hits that were bet on. ``attempt``: how many attempts to certify have been made of them, the
+    latest with ``attempted_labels`` at ``attempted``, the next with ``next_attempt``. ``certificate``: the namespace's
+    own, ``shortfall``: what the latest attempt lacked. ``basis``: names what it serves by, its own certificate or
+    another's; ``process``: the bet against that, ``fed_from`` a log position on; ``served_from``: since when it has
+    been serving, 0 where it is not. ``refused``: what its own labels speak against, and why; ``checked``: with how many
+    labels that was last looked at. ``distrust``: why nobody else's word may be taken; empty where it may. ``began``:
+    why it began anew. ``drawing``: the one in force, ``drawings``: the latest ones.
     """
 
     namespace: str
@@ -222,6 +222,7 @@ class NamespaceState(msgspec.Struct, frozen=True, kw_only=True):
     cursor: int = 0
     start: int = 0
     labels: int = 0
+    audited: int = 0
     attempt: int = 0
     next_attempt: int = 0
     attempted_labels: int = 0

@@ -182,7 +182,9 @@ def event_from(data: str) -> Mapping[str, Any]:
     """The JSON object in an event's data. Raises ``InvalidRequest``."""
     try:
         event = json.loads(data)
-    except ValueError:
+        if "\\u" in data:  # an escape may be half a surrogate pair, which no client could be sent again
+            json.dumps(event, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
         event = None
     if not isinstance(event, Mapping):
         raise InvalidRequest("data must be a JSON object")

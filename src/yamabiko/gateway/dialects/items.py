@@ -40,8 +40,11 @@ def told_items(output: Sequence[Mapping[str, Any]], texts: Sequence[list[str]]) 
 def _message(item: Mapping[str, Any], texts: Iterator[list[str]]) -> Told:
     parts: list[tuple[dict[str, Any], list[str]]] = []
     for part in item.get("content") or ():
-        pieces = next(texts) if part.get("type") == "output_text" else []
-        parts.append((part | {"text": "".join(pieces)} if part.get("type") == "output_text" else dict(part), pieces))
+        if part.get("type") == "output_text":
+            pieces = next(texts)
+            parts.append(({**part, "text": "".join(pieces)}, pieces))
+        else:
+            parts.append((dict(part), []))
     whole = {**item, "content": [part for part, _ in parts]}
     events = (event for index, (part, pieces) in enumerate(parts) for event in _part(index, part, pieces))
     return Told(whole, {**item, "status": "in_progress", "content": []}, events)
@@ -107,7 +110,7 @@ def _refusal(part: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _other(item: dict[str, Any]) -> Told:
     kind = item.get("type")
     if kind == "reasoning":
-        emptied = {name: [] for name in ("summary", "content") if item.get(name) is not None}
+        emptied: dict[str, list[Any]] = {name: [] for name in ("summary", "content") if item.get(name) is not None}
         begun = item | emptied | ({"status": "in_progress"} if item.get("status") else {})
         return Told(item, begun, _reasoning(item))
     if isinstance(kind, str) and kind in _SEARCHES:
@@ -126,7 +129,7 @@ def _reasoning(item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for index, part in enumerate(item.get("summary") or ()):
         text = part.get("text") or ""
         told = [
-            {"type": "response.reasoning_summary_part.added", "part": part | {"text": ""}},
+            {"type": "response.reasoning_summary_part.added", "part": {**part, "text": ""}},
             {"type": "response.reasoning_summary_text.delta", "delta": text},
             {"type": "response.reasoning_summary_text.done", "text": text},
             {"type": "response.reasoning_summary_part.done", "part": part},
@@ -135,7 +138,7 @@ def _reasoning(item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for index, part in enumerate(item.get("content") or ()):
         text = part.get("text") or ""
         told = [
-            {"type": "response.content_part.added", "part": part | {"text": ""}},
+            {"type": "response.content_part.added", "part": {**part, "text": ""}},
             {"type": "response.reasoning_text.delta", "delta": text},
             {"type": "response.reasoning_text.done", "text": text},
             {"type": "response.content_part.done", "part": part},

@@ -1,8 +1,8 @@
 """OpenAI's Responses, as the gateway speaks them.
 
 An answer is told again item by item as it was made: reasoning, searches, annotations, log probabilities, each text in
-the pieces it was streamed in. What the response repeats of its request (``ECHOED``) comes from the request at hand. What
-another API made is told where it is nothing but a text (``wire.replay.loss``).
+the pieces it was streamed in. What the response repeats of its request (``ECHOED``) comes from the request at hand.
+What another API made is told where it is nothing but a text (``wire.replay.loss``).
 
 Usage is marked as cached in the vendor's own field: all input counts as ``input_tokens_details.cached_tokens``, none as
 written to a cache; the sums stay what they were. A replayed stream has no ``obfuscation``: its sizes tell a listener
@@ -107,8 +107,8 @@ class Responses:
 
 def _events(response: Mapping[str, Any], items: list[Told]) -> Iterator[dict[str, Any]]:
     """The events of a response's stream in the vendor's order, not yet numbered."""
-    begun = {"status": "in_progress", "output": [], "usage": None, "error": None, "incomplete_details": None}
-    started = {**response, **begun, **({"completed_at": None} if "completed_at" in response else {})}
+    started = {**response, "status": "in_progress", "output": [], "usage": None, "error": None}
+    started |= {name: None for name in ("incomplete_details", "completed_at") if name in response}
     started.pop("output_text", None)
     yield {"type": "response.created", "response": started}
     yield {"type": "response.in_progress", "response": started}
@@ -119,7 +119,7 @@ def _events(response: Mapping[str, Any], items: list[Told]) -> Iterator[dict[str
         yield {"type": "response.output_item.done", "output_index": index, "item": item.whole}
     status = response.get("status")
     kind = status if status in ("incomplete", "failed") else "completed"
-    yield {"type": f"response.{kind}", "response": response | {"output": [item.whole for item in items]}}
+    yield {"type": f"response.{kind}", "response": {**response, "output": [item.whole for item in items]}}
 
 
 def _told(reply: Reply, asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[Told]]:

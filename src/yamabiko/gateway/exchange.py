@@ -1,0 +1,170 @@
+"""What the gateway knows of one exchange: who calls, what they ask of the cache, and what came of it.
+
+Values only. Others decide what is in them: ``Identify`` who calls, ``ReadControls`` what they ask, and each ``Observe``
+is told when the exchange is over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from yamabiko.types import Hit, Miss
+
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+"""Names in small letters, and values, as ASGI has them."""
+Scope: TypeAlias = Mapping[str, Any]
+"""An ASGI connection scope of type ``http``."""
+
+CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
+"""Headers that say who calls, by any vendor's SDK."""
+NO_CREDENTIAL = "the request has no credential, and without one nothing is shared"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one tenant may use; None where nothing is limited. The app enforces ``models``; who identifies, the rest."""
+
+    requests_per_minute: int | None = None
+    cache_bytes: int | None = None
+    models: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls, as their credential says. ``digest`` names that credential in logs: never the credential itself.
+
+    ``apart``, a sentence, says why this caller shares no scope with anybody: such requests bypass the cache.
+    """
+
+    tenant: str = field(default="", repr=False)
+    user: str = field(default="", repr=False)
+    digest: str = ""
+    apart: str = ""
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controls:
+    """What a request asks of the cache; the default asks nothing. It can forbid an answer, and never allow one.
+
+    ``read``: stored answers may be used; ``store``: a new answer may be stored; ``forward``: the upstream may be asked.
+    ``max_age_seconds``: no older answer will do. ``stale``: one past its expiry will. ``semantic``: one to another
+    wording will, if the cosine reaches ``min_similarity`` and its stated error ``max_error_rate``.
+    """
+
+    read: bool = True
+    store: bool = True
+    forward: bool = True
+    max_age_seconds: float | None = None
+    stale: bool = True
+    semantic: bool = True
+    min_similarity: float | None = None
+    max_error_rate: float | None = None
+
+    def refusal(self, hit: Hit) -> str:
+        """Why this stored answer will not do, in a sentence; empty where it will."""
+        if not self.read:
+            return "the request wants a new answer"
+        if self.max_age_seconds is not None and hit.age_seconds > self.max_age_seconds:
+            return "the stored answer is older than the request allows"
+        if hit.stale and not self.stale:
+            return "the stored answer is past its expiry"
+        if hit.tier == "exact":
+            return ""
+        if not self.semantic:
+            return "the request wants an answer to the very same question"
+        if self.min_similarity is not None and hit.similarity < self.min_similarity:
+            return "the stored question is less similar than the request demands"
+        if self.max_error_rate is not None and (hit.error_upper is None or hit.error_upper > self.max_error_rate):
+            return "the stored answer is less certain than the request demands"
+        return ""
+
+
+PLAIN = Controls()
+
+
+class Refused(Exception):  # noqa: N818 - named after what is so
+    """The gateway's own answer instead of an upstream's. ``code`` is a word, ``message`` a sentence for the client."""
+
+    def __init__(self, status: int, code: str, message: str, *, headers: Headers = ()) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = tuple(headers)
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchange:
+    """One request and what came of it, filled in as it goes; complete when observers get it. Holds no text.
+
+    ``route`` is a dialect's name, ``pass`` for what is passed on unread, or ``own``. ``outcome`` is None where the
+    cache was not asked. ``shared``: another caller's generation answered. ``stale_if_error``: the upstream failed, and
+    a stored answer took its place. ``error`` is the code of an error of the gateway's own. Times: ``started`` is of
+    ``time.perf_counter``; ``*_seconds`` count from there, ``upstream_seconds`` from the call to the upstream's first
+    byte. ``upstream_headers``: what observers want to send along, such as a trace's context.
+    """
+
+    method: str
+    route: str
+    started: float
+    upstream: str = ""
+    caller: Caller = Caller()
+    controls: Controls = PLAIN
+    model: str = ""
+    stream: bool = False
+    outcome: Hit | Miss | None = field(default=None, repr=False)
+    shared: bool = False
+    stale_if_error: bool = False
+    finish_reason: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+    status: int = 0
+    error: str = ""
+    attempts: int = 0
+    upstream_status: int = 0
+    upstream_seconds: float = 0.0
+    first_byte_seconds: float = 0.0
+    seconds: float = 0.0
+    request_bytes: int = 0
+    response_bytes: int = 0
+    upstream_headers: Headers = ()
+
+
+Identify: TypeAlias = Callable[[Scope], Caller]
+"""Who calls. Raises ``Refused`` (401 for a credential that is not known, 429 for a limit that is reached)."""
+ReadControls: TypeAlias = Callable[[Headers], Controls]
+"""What a request asks of the cache. Must return ``PLAIN`` itself where it asks nothing. Raises ``Refused`` (400)."""
+
+
+class Observer:
+    """Is told of every exchange, on the event loop; must be quick. Override what is of interest."""
+
+    def begun(self, exchange: Exchange, scope: Scope) -> None:
+        """A request has come in; nothing is known but its route. ``scope`` has its headers."""
+
+    def ended(self, exchange: Exchange) -> None:
+        """The last byte has left, or there is nobody to send it to."""
+
+
+def by_credential(scope: Scope) -> Caller:
+    """Each credential is a tenant of its own, named by its digest; without one the caller is apart."""
+    given = [name + b"\0" + value for name, value in scope["headers"] if name in CREDENTIALS]
+    if not given:
+        return Caller(apart=NO_CREDENTIAL)
+    digest = hashlib.sha256(b"yamabiko.credential.1\0" + b"\0".join(sorted(given))).hexdigest()[:32]
+    return Caller(tenant=f"key:{digest}", digest=digest)
+
+
+def local(_: Scope) -> Caller:
+    """Whoever calls is the one tenant ``local``: for a demonstration on loopback."""
+    return Caller(tenant="local")
+
+
+def no_controls(_: Headers) -> Controls:
+    """Nothing is asked of the cache."""
+    return PLAIN

@@ -1,0 +1,101 @@
+"""Headers: what may pass in either direction, and what the gateway says of an answer, all in one place."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+
+from yamabiko.gateway.exchange import CREDENTIALS, Exchange, Headers
+from yamabiko.types import Hit, Miss
+
+JSON = (b"content-type", b"application/json")
+EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Source: RFC 9110, 7.6.1 (June 2022)."""
+_OURS_TO_SAY = frozenset({b"host", b"expect", b"accept-encoding"})
+"""Of a request that is read; ``accept-encoding`` passes where nothing is read."""
+_SAID_BY_US = b"x-yamabiko-"
+
+
+def to_upstream(headers: Headers, *, read: bool, own_key: bool) -> list[tuple[bytes, bytes]]:
+    """A client's headers without those of its connection and those meant for the gateway.
+
+    ``read``: the answer will be read, so it must not be compressed. ``own_key``: the upstream's key is the gateway's,
+    and the client's credentials stay here.
+    """
+    dropped = _HOP_BY_HOP | _named(headers) | _OURS_TO_SAY | (CREDENTIALS if own_key else frozenset())
+    if not read:
+        dropped -= {b"accept-encoding"}
+    kept = [pair for pair in headers if pair[0] not in dropped and not pair[0].startswith(_SAID_BY_US)]
+    if read:
+        kept.append((b"accept-encoding", b"identity"))
+    return kept
+
+
+def to_client(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """An upstream's headers without those of its connection; nobody but the gateway says ``X-Yamabiko-*``."""
+    lowered = [(name.lower(), value) for name, value in headers]
+    dropped = _HOP_BY_HOP | _named(lowered)
+    return [pair for pair in lowered if pair[0] not in dropped and not pair[0].startswith(_SAID_BY_US)]
+
+
+def _named(headers: Headers) -> frozenset[bytes]:
+    """The headers that ``Connection`` names as being of this connection only; never the length of the body."""
+    listed = [value for name, value in headers if name == b"connection"]
+    names = {token.strip().lower() for value in listed for token in value.split(b",")} if listed else set()
+    return frozenset(names - {b"content-length", b"content-type", b"host"})
+
+
+def about(exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    """What the gateway says of an answer: ``Cache-Status``, ``Age``, ``X-Yamabiko-*``. No text of anybody's.
+
+    Source: RFC 9211 (June 2022).
+    """
+    outcome = exchange.outcome
+    if isinstance(outcome, Hit):
+        status = "Yamabiko; hit" + ("; detail=stale" if outcome.stale else "")
+        told = [
+            (b"cache-status", status.encode()),
+            (b"age", b"%d" % outcome.age_seconds),
+            (b"x-yamabiko-tier", outcome.tier.encode()),
+            (b"x-yamabiko-entry", outcome.entry.id.encode()),
+            (b"x-yamabiko-hit", outcome.id.encode()),
+        ]
+        if outcome.tier != "exact":
+            told.append((b"x-yamabiko-similarity", b"%.4f" % outcome.similarity))
+        return told
+    if isinstance(outcome, Miss):
+        forwarded = "bypass" if outcome.key is None else "miss"
+        collapsed = "; collapsed" if exchange.shared else ""
+        status = f"Yamabiko; fwd={forwarded}{collapsed}; detail={outcome.reason}"
+        return [(b"cache-status", status.encode()), (b"x-yamabiko-reason", str(outcome.reason).encode())]
+    return []
+
+
+class Dates:
+    """The ``Date`` header, made once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._header = (b"date", b"")
+
+    def now(self) -> tuple[bytes, bytes]:
+        """The header for an answer of our own."""
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._header = second, (b"date", formatdate(second, usegmt=True).encode())
+        return self._header
