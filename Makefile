@@ -10,7 +10,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-BENCH ?= $(filter-out machine make_%,$(basename $(notdir $(sort $(wildcard benchmarks/*.py)))))
+BENCH ?= $(filter-out machine labelled make_% quality_%,$(basename $(notdir $(sort $(wildcard benchmarks/*.py)))))
 DATA ?=
 
 BIN = $(VENV)/bin

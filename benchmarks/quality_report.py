@@ -61,11 +61,15 @@ def paraphrases(row: dict | None) -> Iterator[Row]:
 
 
 def promises(found: dict) -> Iterator[Row]:
-    """The promise kept, and the way back after a drift."""
+    """The promise kept, and the way back after a drift; where nothing was ever served, neither says anything."""
     for name, row in found.items():
         kept, back = row["kept"], row["recovered_after_audits"]
         measured = f"{kept['count']} of {kept['of']}; {row['ever_serving']} of them served by meaning"
-        yield _row(f"promise kept ({name})", ">= 95 % of runs", measured, kept["rate"] >= 0.95)
+        figure = _row(f"promise kept ({name})", ">= 95 % of runs", measured, kept["rate"] >= 0.95)
+        if not row["ever_serving"]:
+            yield figure | {"met": "nothing served"}
+            continue
+        yield figure
         if back is not None:
             measured = f"median {back['median']:.0f}, worst {back['worst']}"
             yield _row(f"back within it ({name})", "<= 500 audited hits", measured, back["within_500"]["rate"] >= 0.95)

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ import quality_promise as promising
 import quality_streams as streams
 import quality_vcache as vcache
 from labelled import Pair
+from quality_public import Public, latencies
 from quality_report import figures
 from quality_tally import Tally, area_under_roc, average_precision, interval, most_hits, rate, table, total
+from yamabiko import Policy
 from yamabiko.core.score import FEATURES, Ramp, ScoreModel, Term
 from yamabiko.testing import FakeEmbedder
 
@@ -330,6 +333,31 @@ def test_pairs_are_scored_alone_and_together_and_calibrated_on_the_other_half(mo
     assert answerable == 80
     assert 0 < right.sum() <= 80
     assert not (scores[~right] > 0.9).any()
+
+
+def test_the_cache_itself_is_an_arm():
+    pool = streams.pool_of_pairs(made_pairs(30), embedded)
+    made = streams.stream(pool, "random", requests=110, seed=1)
+    policy = Policy(max_error_rate=0.05, ttl_seconds=math.inf)
+    with Public("cache", pool, made.stored, "fake", policy, judged=True) as arm:
+        tally = arms.replay(arm, made, pool)
+        assert tally.requests == len(made.requests)
+        assert tally.hits["exact"] > 0
+        assert tally.wrong["exact"] == 0
+        assert arm.judged > 0  # in shadow, what would have been served is compared with what the model said
+        assert latencies(arm)["cpu"]["miss"]["p50"] > 0
+    with Public(
+        "bare", pool, made.stored, "fake", replace(policy, max_error_rate=None, min_similarity=0.7), judged=False
+    ) as arm:
+        bare = arms.replay(arm, made, pool)
+        assert bare.hits["semantic"] > 0 == arm.judged
+
+
+def test_promises_that_were_never_put_to_the_test_are_not_called_met():
+    quiet = {"kept": rate(20, 20), "ever_serving": 0, "recovered_after_audits": None}
+    busy = {**quiet, "ever_serving": 20}
+    shown = figures({"promise": {"quiet": quiet, "busy": busy}})
+    assert [line["met"] for line in shown] == ["nothing served", "yes"]
 
 
 @pytest.mark.parametrize(

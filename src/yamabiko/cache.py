@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Self
@@ -19,16 +19,18 @@ from yamabiko.auditing import Auditing, drawn, missed
 from yamabiko.claims import Claims, Lease
 from yamabiko.core.economics import Prices
 from yamabiko.core.signing import SigningKeys
-from yamabiko.errors import ConfigurationError, InvalidRequest
+from yamabiko.errors import ConfigurationError, InvalidRequest, NotStored
 from yamabiko.flight import Background, Flight, Pieces, was_handed_over
 from yamabiko.learn.learner import Learner
 from yamabiko.lookup import Lookup, Outcome
 from yamabiko.ports import Embedder, Generate, SharedState, Store, StreamGenerate, Verifier
 from yamabiko.settings import StoreSettings
 from yamabiko.storing import Storing
-from yamabiko.stream import Heard, Stream, as_reply, unheard, whole
+from yamabiko.stream import Heard, Stream, as_reply, as_request, unheard, whole
 from yamabiko.telemetry import Call, Event, Hook, Watch, emit, of_call
 from yamabiko.types import (
+    PLAIN,
+    Controls,
     Entry,
     Hit,
     Key,
@@ -100,7 +102,7 @@ class Cache:
             attest=attest,
             timeout_seconds=times.write_timeout_seconds,
         )
-        self._claims = _claims(store, times, clock)
+        self._claims = Claims.timed(store, times, clock)
         self._flight: Flight[tuple[Outcome, Reply]] = Flight()
         self._writes = Background()
         self._renewals = Background()
@@ -110,15 +112,15 @@ class Cache:
 
     # The four ways in.
 
-    async def lookup(self, request: str | Request) -> Outcome:
-        """Whether the cache can answer, and why or why not. Never calls a model.
+    async def lookup(self, request: str | Request, *, controls: Controls = PLAIN) -> Outcome:
+        """Whether the cache can answer, and why or why not. Never calls a model. ``controls`` bind ``remember`` too.
 
         Where the cache learns from labels, a hit that was drawn for an audit comes as a miss with reason ``audit``: its
         caller generates, and ``remember`` compares.
         """
         watch = Watch(time.perf_counter())
-        request = _as_request(request)
-        outcome = await self._exact(request)
+        request = as_request(request)
+        outcome = await self._exact(request, controls)
         if isinstance(outcome, Miss):
             outcome = drawn(outcome, await self._lookup.by_meaning(outcome, watch))
         if isinstance(outcome, Miss):
@@ -126,28 +128,31 @@ class Cache:
         self._tell("lookup", request, outcome, watch, outcome.reply if isinstance(outcome, Hit) else None)
         return outcome
 
-    async def answer(self, request: str | Request, generate: Generate) -> Reply:
-        """The stored answer, or a new one from ``generate``, called once for all who ask the same meanwhile."""
+    async def answer(self, request: str | Request, generate: Generate, *, controls: Controls = PLAIN) -> Reply:
+        """The stored answer, or a new one from ``generate``, called once for all who ask the same meanwhile.
+
+        ``controls``: what this request asks of the cache. Raises ``NotStored`` where they forbid to call ``generate``.
+        """
         watch = Watch(time.perf_counter())
-        request = _as_request(request)
-        outcome = await self._exact(request)
+        request = as_request(request)
+        outcome = await self._exact(request, controls)
         reply, shared = None, False
         try:
             if isinstance(outcome, Hit):
                 reply = outcome.reply
-                self._look_after(outcome, request, generate)
-            elif outcome.key is None:
+                self._look_after(outcome, request, generate, controls)
+            elif outcome.key is None and controls.forward:
                 reply = await self._generate(request, generate)
             else:
                 resolve = partial(self._resolve, outcome, generate, watch)
-                (outcome, reply), shared = await self._flight.once((self._storing.purges, outcome.key.digest), resolve)
+                (outcome, reply), shared = await self._flight.once(self._shared_by(outcome), resolve)
         finally:
             self._tell("answer", request, outcome, watch, reply, shared=shared)
         return reply
 
-    def stream(self, request: str | Request, generate: StreamGenerate) -> Stream:
+    def stream(self, request: str | Request, generate: StreamGenerate, *, controls: Controls = PLAIN) -> Stream:
         """As ``answer``, in pieces: a stored answer comes in those that it was once streamed in."""
-        return Stream(partial(self._stream, _as_request(request), generate))
+        return Stream(partial(self._stream, as_request(request), generate, controls))
 
     async def remember(self, miss: Miss, reply: Reply | str) -> Entry | None:
         """Store an answer that the caller generated. None, with an event that says why, where it is not stored."""
@@ -166,7 +171,7 @@ class Cache:
         counts for a certificate. Raises ``InvalidRequest`` for an id that this cache did not give, and ``StoreError``
         where it could not be noted: then it has not been.
         """
-        await self._learner.feedback(hit_id, ok=ok, request=None if request is None else _as_request(request))
+        await self._learner.feedback(hit_id, ok=ok, request=None if request is None else as_request(request))
 
     # Around the path.
 
@@ -254,9 +259,9 @@ class Cache:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _exact(self, request: Request) -> Outcome:
+    async def _exact(self, request: Request, controls: Controls) -> Outcome:
         purges = self._storing.purges
-        outcome = await self._lookup.exact(request)
+        outcome = await self._lookup.exact(request, controls)
         return replace(outcome, purges=purges) if purges and isinstance(outcome, Miss) else outcome
 
     # Step 8: one generation for all who wait.
@@ -265,7 +270,7 @@ class Cache:
         outcome, lease = await self._led(miss, watch)
         pieces.outcome = outcome
         if isinstance(outcome, Hit):
-            self._look_after(outcome, miss.request, generate)
+            self._look_after(outcome, miss.request, generate, miss.controls)
             reply = outcome.reply
         else:
             reply = await self._generate_and_keep(outcome, generate, "remember", lease)
@@ -279,7 +284,7 @@ class Cache:
         outcome, lease = await self._led(miss, watch)
         pieces.outcome = outcome
         if isinstance(outcome, Hit):
-            self._look_after(outcome, miss.request, whole(generate, unheard))
+            self._look_after(outcome, miss.request, whole(generate, unheard), miss.controls)
             for piece in outcome.reply.chunks():
                 pieces.push(piece)
             return outcome, outcome.reply
@@ -287,25 +292,30 @@ class Cache:
 
     async def _led(self, miss: Miss, watch: Watch) -> tuple[Outcome, Lease]:
         """A miss by meaning too, and the lease to generate; or a hit, perhaps by another process meanwhile."""
-        outcome = await self._lookup.by_meaning(miss, watch)
+        outcome, controls = await self._lookup.by_meaning(miss, watch), miss.controls
+        if isinstance(outcome, Miss) and not controls.forward:
+            raise NotStored
         if isinstance(outcome, Hit) or outcome.key is None:
             return outcome, Lease()
-        led = await self._claims.lead(outcome, partial(self._lookup.again, outcome.key, outcome.request))
+        if not (controls.read and controls.store):  # made for this request alone
+            return outcome, Lease(fence=(await self._claims.fenced(outcome)).fence)
+        led = await self._claims.lead(outcome, partial(self._lookup.again, outcome.key, outcome.request, controls))
         return (outcome, led) if isinstance(led, Lease) else (led, Lease())
 
-    async def _stream(self, request: Request, generate: StreamGenerate, stream: Heard) -> AsyncIterator[str]:
+    async def _stream(
+        self, request: Request, generate: StreamGenerate, controls: Controls, stream: Heard
+    ) -> AsyncIterator[str]:
         watch = Watch(time.perf_counter())
-        stream.outcome = outcome = await self._exact(request)
+        stream.outcome = outcome = await self._exact(request, controls)
         shared = False
         try:
             if isinstance(outcome, Hit):
-                self._look_after(outcome, request, whole(generate, unheard))
+                self._look_after(outcome, request, whole(generate, unheard), controls)
                 for piece in outcome.reply.chunks():
                     yield piece
                 stream.reply = outcome.reply
                 return
-            # Without a key: shared with nobody.
-            key = (self._storing.purges, outcome.key.digest) if outcome.key is not None else object()
+            key = self._shared_by(outcome)
             resolve = partial(self._resolve_stream, outcome, generate, watch)
             led = told = False
             while stream.reply is None:
@@ -321,6 +331,12 @@ class Cache:
                 led = led or not shared
         finally:
             self._tell("stream", request, stream.outcome or outcome, watch, stream.reply, shared=shared)
+
+    def _shared_by(self, miss: Miss) -> Hashable:
+        """Under which name a generation is shared: with those who ask the very same of the cache, or with nobody."""
+        if miss.key is None or not (miss.controls.read and miss.controls.store):
+            return object()
+        return self._storing.purges, miss.key.digest, miss.controls
 
     async def _generate_and_keep(self, miss: Miss, generate: Generate, call: Call, lease: Lease) -> Reply:
         try:
@@ -359,8 +375,10 @@ class Cache:
     def _keep_audited(self, hit: Hit, request: Request, fresh: Reply) -> None:
         self._keep_behind(replace(missed(hit, request), purges=self._storing.purges), fresh, "audit", Lease())
 
-    def _look_after(self, hit: Hit, request: Request, generate: Generate) -> None:
+    def _look_after(self, hit: Hit, request: Request, generate: Generate, controls: Controls) -> None:
         """What a hit entails, after it has left: an audit, a renewal."""
+        if not (controls.store and controls.forward):
+            return
         self._auditing.served(hit, request, generate)
         if hit.stale and self._may_renew(hit.entry.id):
             self._renewals.spawn("renewing", self._renew(hit, request, generate))
@@ -423,21 +441,3 @@ class Cache:
         if self._hooks:
             event = of_call(call, outcome, watch, reply, shared=shared)
             emit(self._hooks, event, asyncio.get_running_loop().call_soon)
-
-
-def _claims(store: Store, times: StoreSettings, clock: Callable[[], float]) -> Claims:
-    return Claims(
-        store,
-        seconds=times.claim_seconds,
-        wait_seconds=times.claim_wait_seconds,
-        timeout_seconds=times.timeout_seconds,
-        clock=clock,
-    )
-
-
-def _as_request(value: str | Request) -> Request:
-    if isinstance(value, Request):
-        return value
-    if isinstance(value, str):
-        return Request(value)
-    raise InvalidRequest(f"a request is a text or a yamabiko.Request, not {type(value).__name__}")

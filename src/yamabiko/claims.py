@@ -15,11 +15,12 @@ import random
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from yamabiko.errors import StoreError
 from yamabiko.flight import Background
 from yamabiko.ports import Claim, SharedState, Store
+from yamabiko.settings import StoreSettings
 from yamabiko.types import Hit, Miss, MissReason
 
 Again: TypeAlias = Callable[[], Awaitable[Hit | None]]
@@ -68,6 +69,17 @@ class Claims:
         self._clock = clock
         self._held: set[Lease] = set()
         self._behind = Background()
+
+    @classmethod
+    def timed(cls, store: Store, times: StoreSettings, clock: Callable[[], float]) -> Self:
+        """With the leases and deadlines of the settings."""
+        return cls(
+            store,
+            seconds=times.claim_seconds,
+            wait_seconds=times.claim_wait_seconds,
+            timeout_seconds=times.timeout_seconds,
+            clock=clock,
+        )
 
     async def fenced(self, miss: Miss) -> Miss:
         """The miss with a fence, for whoever generates by himself and then remembers."""

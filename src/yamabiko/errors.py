@@ -6,6 +6,7 @@
     ├── ConfigurationError     change a setting, a URL or an argument
     │   └── MissingExtra       run the install command that the message prints
     ├── InvalidRequest         change the request
+    ├── NotStored              ask without forbidding to ask a model; nothing that will do is stored
     ├── StoreError             the store said no
     │   ├── StoreUnavailable   try again later; look-ups have become misses meanwhile
     │   ├── StoreMismatch      the store was made by another embedder, dimension or version
@@ -37,6 +38,13 @@ class MissingExtra(ConfigurationError):
 
 class InvalidRequest(YamabikoError):
     """The request can't be understood; the message says which field and what it should be."""
+
+
+class NotStored(YamabikoError):
+    """No stored answer will do, and the request forbids to ask a model (``Controls.forward``)."""
+
+    def __init__(self) -> None:
+        super().__init__("no stored answer will do, and the request forbids to ask a model")
 
 
 class StoreError(YamabikoError):

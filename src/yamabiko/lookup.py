@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from yamabiko.attest import Attest, Refusal
+from yamabiko.core.controls import not_by_meaning, stricter_modes, tightened, unwanted
 from yamabiko.core.decide import decide, guard_modes, search_floor
 from yamabiko.core.freshness import freshness
 from yamabiko.core.guards import GUARDS
@@ -25,7 +26,9 @@ from yamabiko.errors import ConfigurationError, EmbeddingError, StoreError, Veri
 from yamabiko.ports import Embedder, SharedState, Store, Verifier
 from yamabiko.telemetry import Watch
 from yamabiko.types import (
+    PLAIN,
     Candidate,
+    Controls,
     Decision,
     Entry,
     Hit,
@@ -44,7 +47,7 @@ Outcome: TypeAlias = Hit | Miss
 Standing: TypeAlias = Callable[[Request, Key, str], Awaitable[tuple[Policy, Position]]]
 """The policy that applies to a request, and where its namespace stands; the text is the look-up's id.
 
-Never raises for a store that is down.
+It is empty for one that is drawn for no label. Never raises for a store that is down.
 """
 _NORM_TOLERANCE = 0.02
 """How far from 1 a vector's squared norm may be: what a store takes."""
@@ -102,15 +105,17 @@ class Lookup:
 
     # Steps 1 to 3: the very same question.
 
-    async def exact(self, request: Request) -> Outcome:
+    async def exact(self, request: Request, controls: Controls = PLAIN) -> Outcome:
         """Steps 1 to 3. Without a key, the miss has no place in the cache."""
         canonical = normalise(request)
-        miss = partial(Miss, request=request, canonical=canonical)
+        miss = partial(Miss, request=request, canonical=canonical, controls=controls)
         if request.bypass:
             return miss(key=None, reason=MissReason.BYPASS, reasons=(request.bypass,))
         if self._policy.require_tenant and not request.tenant:
             return miss(key=None, reason=MissReason.SCOPE, reasons=("the policy demands a tenant and there is none",))
         key = key_of(request, canonical, embedder=self._model_for(canonical.text), policy=self._policy)
+        if not controls.read:
+            return miss(key=key, reason=MissReason.CONTROL, reasons=(not_by_meaning(controls),))
         try:
             entry, refusal = await self._entry(key)
             refused = entry is not None and entry.id != key.hex and entry.id in await self._quarantined(key)
@@ -125,19 +130,23 @@ class Lookup:
         now = self._clock()
         if freshness(entry, now) == "dead":
             return miss(key=key, reason=MissReason.EXPIRED, reasons=("this very question's answer has expired",))
+        if why := unwanted(controls, entry, now):
+            return miss(key=key, reason=MissReason.CONTROL, reasons=(why,))
         candidate = Candidate(entry=entry, similarity=1.0)
         if not _may_see(entry, request):
             miss = partial(miss, reason=MissReason.UNCONFIRMED, reasons=(_UNCONFIRMED,))
             return miss(key=key, nearest=(candidate,), unconfirmed=candidate)
         return self._hit(key, candidate, "exact", ("the very same question",))
 
-    async def again(self, key: Key, request: Request) -> Hit | None:
+    async def again(self, key: Key, request: Request, controls: Controls = PLAIN) -> Hit | None:
         """The very same question's answer, where somebody has stored one meanwhile.
 
         Raises ``StoreError`` or ``TimeoutError``.
         """
-        entry, _ = await self._entry(key)
-        if entry is None or freshness(entry, self._clock()) == "dead":
+        entry, refusal = await self._entry(key)
+        if entry is None or refusal is not None or freshness(entry, self._clock()) == "dead":
+            return None
+        if unwanted(controls, entry, self._clock()):
             return None
         if not _may_see(entry, request) or (entry.id != key.hex and entry.id in await self._quarantined(key)):
             return None
@@ -169,10 +178,15 @@ class Lookup:
             return replace(miss, reasons=(*miss.reasons, "matching by meaning is off"))
         if not key.scope.user and self._policy.users != "one" and personal(miss.canonical.text):
             reasons = (*miss.reasons, _PERSONAL)
-            return replace(miss, reason=_unless_expired(miss, MissReason.SCOPE), reasons=reasons)
+            return replace(miss, reason=_unless_telling(miss, MissReason.SCOPE), reasons=reasons)
+        if why := not_by_meaning(miss.controls):
+            return miss if not miss.controls.read else replace(miss, reasons=(*miss.reasons, why))
         number = self._new_id()
-        policy, position = await self._standing(miss.request, key, number)
+        policy, position = await self._standing(miss.request, key, number if miss.controls == PLAIN else "")
+        policy, position, why = tightened(miss.controls, policy, position, embedder=key.scope.embedder)
         miss = replace(miss, namespace=position.namespace)
+        if why:
+            return replace(miss, reason=_unless_telling(miss, MissReason.CONTROL), reasons=(*miss.reasons, why))
         if position.state is State.EXACT_ONLY:
             reasons = (*miss.reasons, f"nothing is served by meaning here: {position.reason}")
             return replace(miss, reasons=reasons)
@@ -181,7 +195,7 @@ class Lookup:
             return miss
         started = time.perf_counter()
         try:
-            found = await self._candidates(key, miss.vector, policy)
+            found = await self._candidates(key, miss.vector, policy, miss.controls)
             candidates = [candidate for candidate in found if _may_see(candidate.entry, miss.request)]
             decision = await self._decided(miss, key, candidates, policy, position)
             if decision.action != "serve" and len(candidates) < len(found) and miss.unconfirmed is None:
@@ -194,7 +208,7 @@ class Lookup:
             watch.search_seconds += time.perf_counter() - started
         return await self._outcome(miss, key, decision, position, number)
 
-    async def _candidates(self, key: Key, vector: Vector, policy: Policy) -> Sequence[Candidate]:
+    async def _candidates(self, key: Key, vector: Vector, policy: Policy, controls: Controls) -> Sequence[Candidate]:
         """Steps 5: what is near in this scope. Raises ``StoreError`` or ``TimeoutError``."""
         floor = search_floor(policy, model_for(key.scope.embedder), verifier=self._verifier is not None)
         async with asyncio.timeout(self._store_timeout):
@@ -206,7 +220,7 @@ class Lookup:
         good, bad = self._attest.believed(own)
         for candidate, _ in bad:
             self._forged(candidate.entry, key)
-        return good
+        return [found for found in good if not unwanted(controls, found.entry, self._clock())]
 
     async def _decided(
         self, miss: Miss, key: Key, candidates: Sequence[Candidate], policy: Policy, position: Position
@@ -218,7 +232,7 @@ class Lookup:
             asked=miss.canonical.text,
             position=position,
             model=model_for(key.scope.embedder),
-            modes=guard_modes(policy, miss.request.category),
+            modes=stricter_modes(guard_modes(policy, miss.request.category), miss.controls),
             verifier=self._verifier is not None,
         )
         decision: Decision = step(candidates)
@@ -261,8 +275,8 @@ class Lookup:
             return await self._verified(miss, key, decision.candidates)
         if miss.unconfirmed is not None or decision.reason is None:
             return miss
-        if miss.reason is MissReason.EXPIRED and not decision.candidates:
-            return miss
+        if not decision.candidates:
+            return replace(miss, reason=_unless_telling(miss, decision.reason))
         return replace(miss, reason=decision.reason)
 
     async def _quarantined(self, key: Key) -> frozenset[str]:
@@ -276,13 +290,13 @@ class Lookup:
         """The miss with its vector; without one, and with the reason, where there is nothing to embed."""
         if not miss.canonical.text or self._embedder is None:
             reasons = (*miss.reasons, miss.canonical.not_embedded)
-            return replace(miss, reason=_unless_expired(miss, MissReason.BYPASS), reasons=reasons)
+            return replace(miss, reason=_unless_telling(miss, MissReason.BYPASS), reasons=reasons)
         started = time.perf_counter()
         try:
             vector = await self.vector_of(miss.canonical.text)
         except (EmbeddingError, TimeoutError) as error:
             reasons = (*miss.reasons, failure("embedder", error))
-            return replace(miss, reason=_unless_expired(miss, MissReason.EMBEDDER_UNAVAILABLE), reasons=reasons)
+            return replace(miss, reason=_unless_telling(miss, MissReason.EMBEDDER_UNAVAILABLE), reasons=reasons)
         finally:
             watch.embed_seconds += time.perf_counter() - started
         if vector is not None:
@@ -292,7 +306,7 @@ class Lookup:
             "not know): the very same question only"
         )
         canonical = replace(miss.canonical, text="", not_embedded=why)
-        reason = _unless_expired(miss, MissReason.BYPASS)
+        reason = _unless_telling(miss, MissReason.BYPASS)
         return replace(miss, canonical=canonical, reason=reason, reasons=(*miss.reasons, why))
 
     def _hit(
@@ -421,8 +435,9 @@ def _sound(vectors: Sequence[Vector | None], dim: int) -> Vector | None:
     return vector
 
 
-def _unless_expired(miss: Miss, reason: MissReason) -> MissReason:
-    return miss.reason if miss.reason is MissReason.EXPIRED else reason
+def _unless_telling(miss: Miss, reason: MissReason) -> MissReason:
+    """The reason, unless the exact tier's says more: the very question's answer is out of date, forged or unwanted."""
+    return miss.reason if miss.reason in (MissReason.EXPIRED, MissReason.SIGNATURE, MissReason.CONTROL) else reason
 
 
 def failure(part: str, error: Exception) -> str:

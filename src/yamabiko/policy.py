@@ -1,4 +1,4 @@
-"""What the user wants of the cache: one frozen value, part of the vocabulary in ``yamabiko.types``."""
+"""What the user wants of the cache, and what one request does: frozen values, part of ``yamabiko.types``."""
 
 from __future__ import annotations
 
@@ -76,3 +76,40 @@ class Policy:
         for guard, mode in self.guards.items():
             if mode not in {"veto", "feature", "off"}:
                 raise ConfigurationError(f"guards: {guard} must be veto, feature or off, not {mode!r:.60}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controls:
+    """What one request asks of the cache; the default asks nothing. It can forbid an answer, and never allow one.
+
+    ``read``: stored answers may be used; where they may not, a new one is made for this request alone. ``store``: a new
+    answer may be stored. ``forward``: a model may be asked; where it may not, a miss raises ``NotStored``.
+    ``max_age_seconds``: no older answer will do (>= 0). ``stale``: one past its expiry will. ``semantic``: one to
+    another wording will, if its cosine reaches ``min_similarity`` (in [-1, 1]) and the stated bound on its error is
+    within ``max_error_rate`` (in (0, 0.5]). ``guards``: names and modes, ``(("numbers", "veto"),)``; a mode that is
+    looser than the policy's changes nothing.
+
+    Raises ``ConfigurationError``.
+    """
+
+    read: bool = True
+    store: bool = True
+    forward: bool = True
+    max_age_seconds: float | None = None
+    stale: bool = True
+    semantic: bool = True
+    min_similarity: float | None = None
+    max_error_rate: float | None = None
+    guards: tuple[tuple[str, Literal["veto", "feature"]], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_age_seconds is not None and not self.max_age_seconds >= 0:
+            raise ConfigurationError(f"max_age_seconds must be 0 or more, not {self.max_age_seconds}")
+        if self.min_similarity is not None and not -1 <= self.min_similarity <= 1:
+            raise ConfigurationError(f"min_similarity must be in [-1, 1], not {self.min_similarity}")
+        if self.max_error_rate is not None and not 0 < self.max_error_rate <= 0.5:
+            raise ConfigurationError(f"max_error_rate must be in (0, 0.5], not {self.max_error_rate}")
+
+
+PLAIN = Controls()
+"""Asks nothing."""

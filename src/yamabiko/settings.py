@@ -184,28 +184,24 @@ class GatewaySettings:
         repr=False,
         metadata=_about("API keys of upstreams, instead of the clients' own; never shown", "key"),
     )
-    max_body_bytes: int = field(
-        default=32 * 1024**2, metadata=_about("a longer request that would be read is refused", "bytes", 1024)
-    )
-    max_reply_bytes: int = field(
-        default=64 * 1024**2, metadata=_about("a reply is not followed beyond this", "bytes", 1024)
-    )
+    max_body_bytes: int = field(default=32 * 1024**2, metadata=_about("longest request that is read", "bytes", 1024))
+    max_reply_bytes: int = field(default=64 * 1024**2, metadata=_about("longest reply that is read", "bytes", 1024))
     max_in_flight: int = field(
         default=1000, metadata=_about("requests of one process at a time; more are told to wait", "requests", 1)
     )
+    max_temperature: float | None = field(
+        default=None, metadata=_about("requests with a higher one bypass the cache; none: no bound", "", 0, 10)
+    )
     body_timeout_seconds: float = field(
-        default=30.0, metadata=_about("how long a request's headers, and its body, may take", "seconds", 0.001, 3600)
+        default=30.0, metadata=_about("how long a request's body may take", "seconds", 0.001, 3600)
     )
     connect_timeout_seconds: float = field(
         default=5.0, metadata=_about("how long connecting to an upstream may take", "seconds", 0.001, 3600)
     )
     read_timeout_seconds: float = field(
-        default=600.0,
-        metadata=_about("how long an upstream may be silent, before its answer or within", "seconds", 0.001, 86400),
+        default=600.0, metadata=_about("how long an upstream may be silent", "seconds", 0.001, 86400)
     )
-    retries: int = field(
-        default=1, metadata=_about("how often a call that broke before the first byte is made again", "calls", 0, 10)
-    )
+    retries: int = field(default=1, metadata=_about("new attempts where no byte of an answer came", "calls", 0, 10))
     drain_seconds: float = field(
         default=30.0, metadata=_about("how long requests under way are waited for at the end", "seconds", 0, 3600)
     )

@@ -10,6 +10,7 @@ from typing import Literal
 
 from yamabiko.attest import Attest
 from yamabiko.core.admit import refusal_to_store
+from yamabiko.core.controls import NOT_STORED
 from yamabiko.core.freshness import lifetime, spread
 from yamabiko.core.key import principal
 from yamabiko.core.volatility import Volatility, volatility
@@ -56,6 +57,8 @@ class Storing:
         """The entry to store, or why there is none. From now on a look-up finds it, written or not."""
         if miss.key is None:
             return None, "; ".join(miss.reasons)
+        if not miss.controls.store:
+            return None, NOT_STORED
         if miss.purges != self.purges:
             return None, "answers were purged after this was looked up"
         shared = not miss.key.scope.user and self._policy.users != "one"

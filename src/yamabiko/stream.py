@@ -27,6 +27,15 @@ def assemble(pieces: Sequence[str], last: Reply | None) -> Reply:
     return replace(last, text=text, chunk_lengths=lengths, finish_reason=finish_reason)
 
 
+def as_request(value: str | Request) -> Request:
+    """What was asked, as a Request."""
+    if isinstance(value, Request):
+        return value
+    if isinstance(value, str):
+        return Request(value)
+    raise InvalidRequest(f"a request is a text or a yamabiko.Request, not {type(value).__name__}")
+
+
 def as_reply(value: Reply | str) -> Reply:
     """What ``generate`` returned, as a Reply."""
     if isinstance(value, Reply):

@@ -20,7 +20,7 @@ from yamabiko.errors import ConfigurationError
 from yamabiko.lookup import Outcome
 from yamabiko.ports import Generate, StreamGenerate
 from yamabiko.stream import Stream
-from yamabiko.types import Entry, Hit, Miss, Reply, Request, Selector, StoreStats
+from yamabiko.types import PLAIN, Controls, Entry, Hit, Miss, Reply, Request, Selector, StoreStats
 
 T = TypeVar("T")
 CLOSED = "this cache is closed; open it again with open_sync_cache()"
@@ -103,18 +103,18 @@ class SyncCache:
         self._closed = False
         self._finalizer: weakref.finalize[[], SyncCache] | None = None
 
-    def lookup(self, request: str | Request) -> Outcome:
+    def lookup(self, request: str | Request, *, controls: Controls = PLAIN) -> Outcome:
         """Whether the cache can answer, and why or why not. Never calls a model."""
-        return self._run(lambda cache: cache.lookup(request))
+        return self._run(lambda cache: cache.lookup(request, controls=controls))
 
-    def answer(self, request: str | Request, generate: SyncGenerate) -> Reply:
+    def answer(self, request: str | Request, generate: SyncGenerate, *, controls: Controls = PLAIN) -> Reply:
         """The stored answer, or a new one from ``generate``, called once for all who ask the same meanwhile."""
-        return self._run(lambda cache: cache.answer(request, awaitable(generate)))
+        return self._run(lambda cache: cache.answer(request, awaitable(generate), controls=controls))
 
-    def stream(self, request: str | Request, generate: SyncStreamGenerate) -> SyncStream:
+    def stream(self, request: str | Request, generate: SyncStreamGenerate, *, controls: Controls = PLAIN) -> SyncStream:
         """As ``answer``, in pieces: ``for piece in cache.stream(request, generate)``."""
         running = self._started()
-        stream = running.cache.stream(request, _async_pieces(generate))
+        stream = running.cache.stream(request, _async_pieces(generate), controls=controls)
         return SyncStream(stream, running.run)
 
     def remember(self, miss: Miss, reply: Reply | str) -> Entry | None:

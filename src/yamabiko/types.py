@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from yamabiko.errors import InvalidRequest
 from yamabiko.message import Message, frozen_json
-from yamabiko.policy import Policy as Policy  # noqa: PLC0414 - all ten nouns are found here
+from yamabiko.policy import PLAIN as PLAIN  # noqa: PLC0414 - the whole vocabulary is found here
+from yamabiko.policy import Controls as Controls  # noqa: PLC0414
+from yamabiko.policy import Policy as Policy  # noqa: PLC0414
 
 if TYPE_CHECKING:
     import numpy as np
@@ -289,6 +291,8 @@ class MissReason(StrEnum):
     """A stored answer is not signed as this cache signs, or its question is not where its store says that it is."""
     UNCONFIRMED = "unconfirmed"
     """The stored answer was made for somebody else, and nobody has confirmed it yet (``Policy.confirm``)."""
+    CONTROL = "control"
+    """The request itself forbids what is stored: it wants a new answer, a younger one, or a surer one."""
     VERIFIER_SAID_NO = "verifier_said_no"
     BYPASS = "bypass"
     """The request must not meet the cache, or has nothing that could be matched by meaning."""
@@ -364,7 +368,8 @@ class Miss:
     ``nearest`` are near misses, best first. ``purges`` is how many purges its cache had seen: an answer made from what
     was known before a purge is not stored after it. ``fence`` says the same of the purges of all who share the store.
     ``trial``: the answer that is now made will be compared with a stored one. ``unconfirmed``: a stored answer that
-    would do but for ``Policy.confirm``; if the answer that is now made is the same, it is confirmed.
+    would do but for ``Policy.confirm``; if the answer that is now made is the same, it is confirmed. ``controls``: what
+    the request asked of the cache.
     """
 
     request: Request
@@ -379,6 +384,7 @@ class Miss:
     namespace: str = ""
     trial: Trial | None = field(default=None, repr=False, compare=False)
     unconfirmed: Candidate | None = field(default=None, repr=False, compare=False)
+    controls: Controls = field(default=PLAIN, repr=False, compare=False)
 
     @property
     def similarity(self) -> float | None:

@@ -13,6 +13,7 @@ from yamabiko.cli.explain import explain
 from yamabiko.cli.migrate import migrate
 from yamabiko.cli.near_misses import near_misses
 from yamabiko.cli.reindex import reindex
+from yamabiko.cli.serve import serve
 from yamabiko.cli.shadow import shadow
 from yamabiko.cli.shell import completion, settings
 from yamabiko.cli.sign import sign
@@ -47,6 +48,7 @@ def main(context: click.Context, url: str | None, settings_path: str | None, as_
 
 
 for command in (
+    serve,
     demo,
     ask,
     get,

@@ -102,10 +102,10 @@ class Console:
     settings_path: str | None
     as_json: bool
 
-    def settings(self) -> Settings:
+    def settings(self, arguments: Mapping[str, object] | None = None) -> Settings:
         """Settings from all sources; read when a command needs them, so that ``--help`` always answers.
 
-        Raises ``ConfigurationError``.
+        ``arguments``: those of the command, by dotted name. Raises ``ConfigurationError``.
         """
         from yamabiko.settings import FILE_VARIABLE, Settings
 
@@ -117,8 +117,8 @@ class Console:
             except (OSError, UnicodeDecodeError) as error:
                 why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
                 raise ConfigurationError(f"the settings file {path} can't be read: {why}") from None
-        arguments = {} if self.url is None else {"url": self.url}
-        return Settings.load(arguments=arguments, environ=os.environ, toml=toml)
+        given = {} if self.url is None else {"url": self.url}
+        return Settings.load(arguments={**given, **(arguments or {})}, environ=os.environ, toml=toml)
 
     def tell(self, document: Mapping[str, object], text: str) -> None:
         """The result on standard output: the document for machines, the text for people."""

@@ -21,7 +21,7 @@ BUDGET_SHARE = 0.5
 """The share of the wanted error rate that a shipped calibration may use up."""
 
 
-SPARE = 3
+SPARE = 2
 """Errors that the first threshold tested may have: with none, one odd label among thousands would rule out them all."""
 
 

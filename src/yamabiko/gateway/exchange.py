@@ -86,7 +86,7 @@ class Controls:
 PLAIN = Controls()
 
 
-class Refused(Exception):  # noqa: N818 - named after what is so
+class Refused(Exception):
     """The gateway's own answer instead of an upstream's. ``code`` is a word, ``message`` a sentence for the client."""
 
     def __init__(self, status: int, code: str, message: str, *, headers: Headers = ()) -> None:

@@ -109,9 +109,9 @@ class Proxy:
                 return await self._client.send(request, stream=True, auth=None), attempt
             except (*_NEVER_SENT, *_NEVER_ANSWERED) as error:
                 if attempt > self._retries or not (again or isinstance(error, _NEVER_SENT)):
-                    raise failed(error, upstream) from error
+                    raise failed(error, upstream.name) from error
             except httpx.HTTPError as error:
-                raise failed(error, upstream) from error
+                raise failed(error, upstream.name) from error
             await asyncio.sleep(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
 
     async def close(self) -> None:
@@ -119,9 +119,13 @@ class Proxy:
         await self._client.aclose()
 
 
-def failed(error: httpx.HTTPError | httpx.StreamError, upstream: Upstream) -> Refused:
-    """What a client is told where an upstream said nothing, or broke off."""
-    name = upstream.name
+def broken_off() -> tuple[type[httpx.HTTPError], type[httpx.StreamError]]:
+    """What reading a response raises."""
+    return httpx.HTTPError, httpx.StreamError
+
+
+def failed(error: httpx.HTTPError | httpx.StreamError, name: str) -> Refused:
+    """What a client is told where the upstream of this name said nothing, or broke off."""
     match error:
         case httpx.ConnectError() | httpx.ConnectTimeout():
             return Refused(502, "upstream_unreachable", f"the upstream {name} can't be reached")

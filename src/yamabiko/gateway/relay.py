@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from yamabiko.gateway.exchange import Headers
 
@@ -66,7 +66,7 @@ class Relay:
         while not (self.is_open or self._closed):
             await self._grown.wait()
 
-    async def follow(self) -> AsyncIterator[bytes]:
+    async def follow(self) -> AsyncGenerator[bytes, None]:
         """All that has come in and then what comes; several pieces that are there at once come as one."""
         at = 0
         while True:

@@ -147,15 +147,15 @@ class Learner:
     async def standing(self, request: Request, key: Key, look_up: str) -> tuple[Policy, Position]:
         """The policy that applies to a request, and where its namespace stands; at first sight one read.
 
-        What is drawn for a label is nothing where there is no room in the budget: a label that can't be had would count
-        as wrong.
+        What is drawn for a label is nothing where there is no room in the budget (a label that can't be had would count
+        as wrong), and where the look-up has no id.
         """
         arm = self._arm_of(request)
         name = namespace_of(key.scope.embedder, request.tenant, request.category) + namespace_suffix(arm)
         position = await self._standings_of(arm).of(name) if self._shared is not None else self._alone(name)
         if position.design is None:
             return arm.policy, position
-        if not self._trials.has_room():
+        if not look_up or not self._trials.has_room():
             return arm.policy, replace(position, design=None)
         self._standings_of(arm).requested(name, position.design.id, look_up)
         return arm.policy, position

@@ -44,6 +44,12 @@ _HELD: Mapping[str, str] = {
     "container_upload": "a file",
 }
 
+_RUN_BY_CLIENTS = ("bash_", "text_editor_", "computer_", "browser_", "memory_")
+"""Tools of the vendor's making that the client runs itself, as it does those without a type.
+
+Whatever the vendor runs reads a world that changes, or changes it.
+"""
+
 _REPEATABLE = ("web_search", "web_fetch", "tool_search_tool_")
 """Tools of the vendor's that only read: what they found is a part of the answer, and can be told again."""
 
@@ -93,6 +99,8 @@ def _bypass(body: Mapping[str, Any]) -> str:
     """Why a request must not meet the cache, in a sentence; empty where it may."""
     if body.get("container"):
         return "the request runs in a container that the vendor keeps"
+    if body.get("mcp_servers") or not all(map(_is_run_by_client, _listed(body.get("tools")))):
+        return "the request offers a tool that the vendor runs"
     for block in _blocks(body["messages"]):
         kind = block.get("type", "text")
         if not isinstance(kind, str):
@@ -101,6 +109,17 @@ def _bypass(body: Mapping[str, Any]) -> str:
             result = "tool_result" if kind.endswith("_tool_result") else kind
             return f"a message holds {_HELD.get(result, 'more than text')}"
     return ""
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value] if value else []
+
+
+def _is_run_by_client(tool: object) -> bool:
+    if not isinstance(tool, Mapping):
+        return False
+    kind = tool.get("type") or "custom"
+    return kind == "custom" or (isinstance(kind, str) and kind.startswith(_RUN_BY_CLIENTS))
 
 
 def _blocks(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -151,6 +170,8 @@ def reply_from(body: Mapping[str, Any], chunk_lengths: Sequence[int] = ()) -> Re
         if block.get("type") == "text":
             if not isinstance(block.get("text"), str):
                 raise InvalidRequest(f"content[{index}].text must be a text")
+            if not isinstance(block.get("citations"), list | None):
+                raise InvalidRequest(f"content[{index}].citations must be a list")
             texts.append(block["text"])
             blocks.append(
                 {name: value for name, value in block.items() if value is not None} | {"text": len(texts[-1])}

@@ -160,7 +160,11 @@ def chunk_from(data: str) -> Chunk:
     """What the data of one event of a stream adds. Raises ``InvalidRequest`` for what is no event of such a stream."""
     if data.strip() == "[DONE]":
         return Chunk(done=True)
-    event = event_from(data)
+    return chunk_of(event_from(data))
+
+
+def chunk_of(event: Mapping[str, Any]) -> Chunk:
+    """What one event of a stream adds, its data read already. Raises ``InvalidRequest``."""
     if event.get("error"):
         return Chunk(finish_reason="error")
     choices = event.get("choices") or [{}]

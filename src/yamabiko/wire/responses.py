@@ -51,6 +51,9 @@ _KEPT: Mapping[str, str] = {
     "background": "the answer is made in the background",
     "store": "the response is to be kept by the vendor",
 }
+_FUNCTIONS = ("function", "custom")
+"""Tools that the client runs itself. Whatever the vendor runs reads a world that changes, or changes it."""
+
 _HELD: Mapping[str, str] = {
     "input_image": "an image",
     "image_url": "an image",
@@ -82,7 +85,8 @@ def request_from(body: Mapping[str, Any], *, tenant: str = "", user: str = "") -
     instructions = body.get("instructions") or ""
     if not isinstance(instructions, str):
         raise InvalidRequest("instructions must be a text")
-    bypass = next((why for name, why in _KEPT.items() if body.get(name)), "") or _held(body.get("input"))
+    bypass = next((why for name, why in _KEPT.items() if body.get(name)), "")
+    bypass = bypass or _offered(body.get("tools")) or _held(body.get("input"))
     asked = body.get("input") or not bypass  # what the vendor keeps may be all that is asked
     turns = _messages(body.get("input")) if asked else [Message(role="user")]
     leading = [Message(role="system", text=instructions)] if instructions else []
@@ -171,6 +175,13 @@ def _as_said(item: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
+def _offered(tools: object) -> str:
+    for tool in tools if isinstance(tools, list) else ():
+        if not isinstance(tool, Mapping) or tool.get("type") not in _FUNCTIONS:
+            return "the request offers a tool that the vendor runs"
+    return ""
+
+
 def _held(value: object) -> str:
     """Why an input must not meet the cache, in a sentence; empty where it may."""
     for item in value if isinstance(value, list) else ():
@@ -218,6 +229,9 @@ def reply_from(body: Mapping[str, Any], chunk_lengths: Sequence[int] = ()) -> Re
 
 def _without_texts(item: Mapping[str, Any], texts: list[str]) -> Mapping[str, Any]:
     """An item with lengths in place of the texts of its message, which are added to ``texts``."""
+    if item.get("type") == "reasoning":
+        _listed(item, "summary")
+        _listed(item, "content")
     if item.get("type") != "message":
         return item
     parts = []
@@ -225,6 +239,7 @@ def _without_texts(item: Mapping[str, Any], texts: list[str]) -> Mapping[str, An
         if part.get("type") == "output_text":
             if not isinstance(part.get("text"), str):
                 raise InvalidRequest("the text of a message's output_text must be a text")
+            _listed(part, "annotations")
             texts.append(part["text"])
             parts.append({**part, "text": len(part["text"])})
         else:
@@ -233,10 +248,18 @@ def _without_texts(item: Mapping[str, Any], texts: list[str]) -> Mapping[str, An
 
 
 def _parts(item: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    content = item.get("content")
-    if not isinstance(content, list) or not all(isinstance(part, Mapping) for part in content):
+    if item.get("content") is None:
         raise InvalidRequest("a message's content must be a list of parts")
-    return iter(content)
+    return iter(_listed(item, "content"))
+
+
+def _listed(item: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    listed = item.get(name)
+    if listed is None:
+        return []
+    if not isinstance(listed, list) or not all(isinstance(each, Mapping) for each in listed):
+        raise InvalidRequest(f"{name} must be a list of objects")
+    return listed
 
 
 def _is_plain(item: Mapping[str, Any]) -> bool:

@@ -1,0 +1,102 @@
+"""Straight through: what is no endpoint that we read, byte for byte in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any, NamedTuple
+
+import httpx
+
+from yamabiko.gateway.client import Client, Receive, unless_gone
+from yamabiko.gateway.exchange import Exchange, Headers, Refused, Scope
+from yamabiko.gateway.headers import to_client, to_upstream
+from yamabiko.gateway.proxy import Proxy, broken_off, failed
+from yamabiko.gateway.routes import Route
+
+_BODY = frozenset({b"content-length", b"transfer-encoding"})
+
+
+class Incoming(NamedTuple):
+    """A request as ASGI has it, and where its answer goes."""
+
+    scope: Scope
+    receive: Receive
+    client: Client
+    exchange: Exchange
+
+
+class Passing:
+    """Passes requests on, and answers back, reading neither; a call ends when its client goes away."""
+
+    def __init__(
+        self, proxy: Proxy, *, about: Callable[[Exchange], list[tuple[bytes, bytes]]], clock: Callable[[], float]
+    ) -> None:
+        self._proxy = proxy
+        self._about = about
+        self._clock = clock
+
+    async def on(self, route: Route, incoming: Incoming, body: bytes | None = None) -> None:
+        """Pass one request on. ``body``: where it has been read already. Raises ``Refused``."""
+        if body is None and any(name in _BODY for name, _ in incoming.scope["headers"]):
+            response = await self._sent(route, incoming, _pieces(incoming))
+            await _watched(self._copy(response, incoming), incoming)
+        else:
+            await _watched(self._answered(route, incoming, body), incoming)
+
+    async def _answered(self, route: Route, incoming: Incoming, body: bytes | None) -> None:
+        await self._copy(await self._sent(route, incoming, body), incoming)
+
+    async def _sent(
+        self, route: Route, incoming: Incoming, content: bytes | AsyncIterator[bytes] | None
+    ) -> httpx.Response:
+        scope, exchange = incoming.scope, incoming.exchange
+        headers: Headers = (
+            *to_upstream(scope["headers"], read=False, own_key=bool(route.upstream.key)),
+            *route.upstream.credentials(),
+            *exchange.upstream_headers,
+        )
+        started = self._clock()
+        target = target_of(route, scope)
+        response, exchange.attempts = await self._proxy.send(route.upstream, scope["method"], target, headers, content)
+        exchange.upstream_status = response.status_code
+        exchange.upstream_seconds = self._clock() - started
+        return response
+
+    async def _copy(self, response: httpx.Response, incoming: Incoming) -> None:
+        """Where a response breaks off, so does ours: the connection is closed before its end."""
+        client, exchange = incoming.client, incoming.exchange
+        async with aclosing(response):
+            await client.begin(response.status_code, [*to_client(response.headers.raw), *self._about(exchange)])
+            try:
+                async for data in response.aiter_raw():
+                    await client.piece(data)
+            except broken_off() as error:
+                exchange.error = failed(error, exchange.upstream).code
+            else:
+                await client.piece(b"", more=False)
+
+
+def target_of(route: Route, scope: Scope) -> bytes:
+    """The upstream's path with the request's query."""
+    query: bytes = scope["query_string"]
+    return route.target + b"?" + query if query else route.target
+
+
+async def _watched(work: Coroutine[Any, Any, None], incoming: Incoming) -> None:
+    if not await unless_gone(work, incoming.receive):
+        incoming.exchange.error = incoming.exchange.error or "client_gone"
+
+
+async def _pieces(incoming: Incoming) -> AsyncIterator[bytes]:
+    """A request's body as it comes in. Raises ``Refused`` where the client goes away."""
+    more = True
+    while more:
+        message = await incoming.receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "client_gone", "the request broke off")
+        data: bytes = message.get("body", b"")
+        incoming.exchange.request_bytes += len(data)
+        more = message.get("more_body", False)
+        if data:
+            yield data
