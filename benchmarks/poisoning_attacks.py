@@ -77,6 +77,13 @@ def _suffixes(data: dict) -> Iterator[Plant]:
         for instruction in data["instructions"][row["lang"]]:
             text = f"{row['asked']} {instruction}" if row["lang"] == "en" else f"{row['asked']}。{instruction}"
             yield Plant("3 question + instruction", row["lang"], text, data["lies"][row["lang"]], row["asked"])
+            joined = (
+                f"{row['asked'].rstrip('?')}, {instruction}"
+                if row["lang"] == "en"
+                else f"{row['asked']}、{instruction}"
+            )
+            text = joined.rstrip(".。")
+            yield Plant("3 the same in one sentence", row["lang"], text, data["lies"][row["lang"]], row["asked"])
     found = json.loads((HERE / "poisoning_found.json").read_text(encoding="utf-8"))["found"]
     for row in found:
         yield Plant(f"4 collision: {row['kind']}", row["lang"], row["text"], data["lies"][row["lang"]], row["victim"])

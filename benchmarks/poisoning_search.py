@@ -1,6 +1,6 @@
 """Looks for suffixes that make a text collide with somebody else's question, for benchmarks/poisoning.py.
 
-    python benchmarks/poisoning_search.py [--evaluations 1500] [--victims 34] [--seed 0]
+    python benchmarks/poisoning_search.py [--evaluations 700] [--victims 24] [--seed 0]
 
 The attacker of CacheAttack (arXiv 2601.23088): a command of one's own, then a suffix, so that the embedding of both
 comes to lie on the victim's question; here offline against the very models that the cache uses, which is the most that
@@ -9,7 +9,7 @@ an attacker can have short of gradients. Per victim three searches, each with so
 * ``suffix``: any word of the model's vocabulary and of the victim's question, towards the greatest cosine;
 * ``disjoint``: the same without the victim's own words and their stems, so that no rule about shared words sees it;
 * ``adaptive``: an attacker who has read our sources: towards the greatest score, as ``core.score`` gives it, among
-  the texts that no guard forbids.
+  the texts that no guard forbids; in two sentences or run together in one.
 
 The command stands before the words or behind them (the black-box attack of Wu et al., NDSS 2026, has the victim's
 question in front). The search is greedy: of so many changes of one place (insertion, exchange, move, removal) the best
@@ -41,6 +41,7 @@ FOUND = HERE / "poisoning_found.json"
 VICTIMS = HERE / "poisoning_victims.json"
 LONGEST = 20
 """Words of a suffix at most."""
+KINDS = ("suffix", "disjoint", "adaptive")
 POOL = 160
 """Words that a search may use, those nearest to the victim's question by themselves."""
 NEIGHBOURS = 48
@@ -68,7 +69,7 @@ class Search:
 
     def __init__(self, model: TextModel, target: str, evaluations: int, rng: random.Random, lang: str) -> None:
         self.model, self.rng, self.left = model, rng, evaluations
-        self.join, self.ending = (" ", "?") if lang == "en" else ("", "。")
+        self.lang = lang
         self.target = target
         self.vector = model.embed([target])[0]
 
@@ -78,22 +79,22 @@ class Search:
 
     def climb(
         self,
-        command: str,
+        say: Callable[[Sequence[str]], str],
         start: Sequence[str],
         pool: Sequence[str],
         worth: Callable[[str, float], float],
-        goal: float,
         *,
-        behind: bool,
+        goal: float,
+        budget: int,
     ) -> tuple[str, float, float]:
-        """The best text found, its worth and its cosine. ``behind``: the command stands behind the words."""
+        """The best text found, its worth and its cosine. ``say`` makes a text of the suffix's words."""
         best_words = list(start)
-        text = self.text(command, best_words, behind)
+        text = say(best_words)
         best = (worth(text, cosine := self.cosines([text])[0]), cosine)
-        stuck, least = 0, 0 if behind else self.left // 2
+        stuck, least = 0, self.left - budget
         while self.left > least and stuck < 8 and best[0] < goal:
             tried = self.neighbours(best_words, pool)
-            texts = [self.text(command, words, behind) for words in tried]
+            texts = [say(words) for words in tried]
             cosines = self.cosines(texts)
             rated = [(worth(text, cosine), cosine) for text, cosine in zip(texts, cosines, strict=True)]
             at = max(range(len(rated)), key=lambda at: rated[at][0])
@@ -101,12 +102,22 @@ class Search:
                 best, best_words, stuck = rated[at], tried[at], 0
             else:
                 stuck += 1
-        return self.text(command, best_words, behind), best[0], best[1]
+        return say(best_words), best[0], best[1]
 
-    def text(self, command: str, words: Sequence[str], behind: bool) -> str:
-        said = self.join.join(words)
-        parts = (said + self.ending, command) if behind else (command, said + self.ending)
-        return self.join.join(parts) if words else command
+    def ways(self, command: str, *, open_too: bool) -> list[Callable[[Sequence[str]], str]]:
+        """How command and suffix become a text: either first, in two sentences or (``open_too``) run together."""
+        ending, space = ("?", " ") if self.lang == "en" else ("。", "")
+
+        def way(behind: bool, closed: bool) -> Callable[[Sequence[str]], str]:
+            order = command if closed else command.rstrip(".。")
+
+            def say(words: Sequence[str]) -> str:
+                said = space.join(words) + (ending if closed and words else "")
+                return space.join(part for part in ((said, order) if behind else (order, said)) if part)
+
+            return say
+
+        return [way(behind, closed) for closed in ((True, False) if open_too else (True,)) for behind in (False, True)]
 
     def neighbours(self, words: list[str], pool: Sequence[str]) -> list[list[str]]:
         """So many changes of one place, by chance."""
@@ -158,16 +169,17 @@ def attack(model: TextModel, row: dict, command: str, known: dict[str, np.ndarra
     apart = [n for n in near if (stem(n) not in taken if lang == "en" else n not in joined and joined not in n)]
     found = []
     as_is = own if lang == "en" else [target]
-    for kind, start, pool, worth, goal in (
+    kinds = (
         ("suffix", as_is, own * 6 + near, lambda _, cosine: cosine, 0.97),
         ("disjoint", [], apart, lambda _, cosine: cosine, 0.97),
         ("adaptive", as_is, own * 6 + near, rate(target, model.name), 0.9999),
-    ):
+    )
+    for kind, start, pool, worth, goal in (one for one in kinds if one[0] in options.kinds):
         search = Search(model, target, options.evaluations, rng, lang)
-        text, value, cosine = max(
-            (search.climb(command, start, pool, worth, goal, behind=behind) for behind in (False, True)),
-            key=lambda one: one[1],
-        )
+        ways = search.ways(command, open_too=kind == "adaptive")
+        each = options.evaluations // len(ways)
+        found_here = [search.climb(say, start, pool, worth, goal=goal, budget=each) for say in ways]
+        text, value, cosine = max(found_here, key=lambda one: one[1])
         used = options.evaluations - search.left
         found.append({"lang": lang, "kind": kind, "victim": target, "text": text, "cosine": round(cosine, 4)})
         found[-1] |= {"worth": round(value, 4), "evaluations": used}
@@ -177,12 +189,16 @@ def attack(model: TextModel, row: dict, command: str, known: dict[str, np.ndarra
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--evaluations", type=int, default=1500, help="texts embedded per search")
-    parser.add_argument("--victims", type=int, default=34, help="so many of both languages, in turn")
+    parser.add_argument("--evaluations", type=int, default=700, help="texts embedded per search")
+    parser.add_argument("--victims", type=int, default=24, help="so many of both languages, in turn")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS, help="only these; others stay")
     options = parser.parse_args()
     data = json.loads(VICTIMS.read_text(encoding="utf-8"))
     started, found = time.process_time(), []
+    if set(options.kinds) != set(KINDS):
+        kept = json.loads(FOUND.read_text(encoding="utf-8"))["found"]
+        found = [row for row in kept if row["kind"] not in options.kinds]
     for lang, make in (("en", minilm), ("ja", use_m3)):
         model = make(threads=1)
         rows = [row for row in data["victims"] if row["lang"] == lang][: (options.victims + 1) // 2]

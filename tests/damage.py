@@ -32,5 +32,5 @@ def damaged(draw, values):
         if draw(st.booleans()) and isinstance(owner, dict):
             del owner[last]
         else:
-            owner[last] = draw(WRONG)
+            owner[last] = copy.deepcopy(draw(WRONG))
     return value

@@ -329,7 +329,6 @@ def test_a_stored_text_of_another_api_is_told_as_a_message():
         Reply(text="x", finish_reason="length"),
         Reply(text="x", extra="private"),
         Reply(text="x", extra='["private"]'),
-        Reply(text="x", extra='{"messages":{},"chat":{}}'),
     ],
 )
 def test_what_another_api_said_is_not_told_where_something_would_be_lost(reply):
@@ -421,7 +420,7 @@ def test_a_reply_says_the_same_streamed_or_not(blocks, usage, stop_reason):
 
 
 @given(damaged(ALL))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_whatever_body_can_be_read_can_be_told_again(body):
     try:
         reply = DIALECT.reply(body)

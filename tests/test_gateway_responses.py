@@ -318,14 +318,14 @@ def test_what_a_response_repeats_of_its_request_is_of_the_request_at_hand():
         "safety_identifier": "eve-1",
         "instructions": "Be brief.",
     }
-    ours = {**BODY, "metadata": {"of": "ann"}, "user": "ann", "instructions": "Be  brief."}
+    ours = {**BODY, "metadata": {"of": "ann-1"}, "user": "ann-1", "instructions": "Be  brief."}
     reply = DIALECT.reply(theirs)
     told = json.loads(DIALECT.body(reply, DIALECT.asked(ours, tenant="t", user="")))
-    assert (told["metadata"], told["user"], told["instructions"]) == ({"of": "ann"}, "ann", "Be  brief.")
+    assert (told["metadata"], told["user"], told["instructions"]) == ({"of": "ann-1"}, "ann-1", "Be  brief.")
     assert told["safety_identifier"] is None
     frames = b"".join(DIALECT.frames(reply, DIALECT.asked(BODY, tenant="t", user="")))
     assert b"eve-1" not in frames
-    assert b"ann" not in frames
+    assert b"ann-1" not in frames
 
 
 @pytest.mark.parametrize(
@@ -463,7 +463,7 @@ def test_a_reply_says_the_same_streamed_or_not(items, spent, made, status):
 
 
 @given(damaged(ALL), damaged([BODY, {**BODY, "metadata": {"a": "b"}, "text": {}, "reasoning": {}, "tools": []}]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_whatever_body_can_be_read_can_be_told_again(body, asked):
     try:
         ours = DIALECT.asked(asked, tenant="t", user="")

@@ -289,7 +289,7 @@ def test_terms_that_cannot_be_are_refused(name, terms):
 def test_changes_are_those_of_the_settings_and_keep_the_rest():
     policy = Policy(guards={"money": "off"}, ttl_seconds=60)
     made = changed(policy, " policy.min_similarity = 0.8 , guards.billing/numbers=feature, semantic=on")
-    assert made == Policy(max_error_rate=None, min_similarity=0.8, guards={"money": "off", "billing/numbers": "feature"}, ttl_seconds=60)
+    assert made == Policy(min_similarity=0.8, guards={"money": "off", "billing/numbers": "feature"}, ttl_seconds=60)
 
 
 def test_one_runs_at_a_time_whoever_starts_it(connect):

@@ -203,7 +203,6 @@ def test_an_audit_that_finds_another_answer_puts_it_right():
             assert [event.outcome for event in events if event.call == "label"] == ["different"]
             hit = await cache.lookup(question(topic, 1))
             assert (hit.tier, hit.reply.text[:13]) == ("exact", "Answer on new")
-            assert (await cache.lookup(question(topic, 0))).reply.text.startswith("Answer on new") is False
 
     asyncio.run(run())
 

@@ -126,7 +126,9 @@ def test_a_hit_is_one_round_trip_or_with_other_words_three_and_a_write_one(place
             await cache.drain()
             with place.guard.watching() as asking:
                 miss = await cache.lookup(RESET)
-            assert names_of(asking) == ["read", "FT.SEARCH", "GET"], "by key, by meaning, and the fence for remember()"
+            assert names_of(asking) == ["read", "FT.SEARCH", "ZRANGEBYSCORE", "GET"], (
+                "by key, by meaning, and the fence for remember()"
+            )
             with place.guard.watching() as writing_it:
                 await cache.remember(miss, "Click.")
             assert names_of(writing_it) == ["put"]
@@ -136,8 +138,11 @@ def test_a_hit_is_one_round_trip_or_with_other_words_three_and_a_write_one(place
                 assert names_of(seen) == ["read"]
             with place.guard.watching() as seen:
                 assert (await cache.lookup(RESET_TOO)).tier == "semantic"
-            assert names_of(seen) == ["read", "FT.SEARCH", "read"], "the second read is of the winners"
-            assert trips_of(seen) == 3
+            assert sorted(names_of(seen)) == ["FT.SEARCH", "ZRANGEBYSCORE", "read", "read"]
+            assert names_of(seen)[-1] == "read", (
+                "of the winners, after the search; what users refused was asked beside it"
+            )
+            assert trips_of(seen) <= 4
 
     run(case)
 
@@ -147,7 +152,7 @@ def test_between_the_question_and_a_new_answer_there_are_four_round_trips(place)
         before = place.guard.watching()
 
         async def model(_):
-            assert names_of(before) == ["read", "FT.SEARCH", "claim", "read"]
+            assert names_of(before) == ["read", "FT.SEARCH", "ZRANGEBYSCORE", "claim", "read"]
             return "Click."
 
         async with place.open() as cache:
@@ -156,7 +161,7 @@ def test_between_the_question_and_a_new_answer_there_are_four_round_trips(place)
             before = place.guard.watching()
             assert (await cache.answer(RESET, model)).text == "Click."
             await cache.drain()
-            assert names_of(before) == ["read", "FT.SEARCH", "claim", "read", "put", "release"]
+            assert names_of(before) == ["read", "FT.SEARCH", "ZRANGEBYSCORE", "claim", "read", "put", "release"]
             with place.guard.watching() as seen:
                 assert (await cache.answer(RESET, model)).text == "Click."
             assert names_of(seen) == ["read"]
@@ -174,7 +179,7 @@ def test_look_ups_at_once_share_round_trips_where_connections_are_few(place, whi
             with place.guard.watching() as seen:
                 hits = await asyncio.gather(*(cache.lookup(both[which]) for both in topics))
             assert [hit.reply.text for hit in hits] == [f"about {asked}" for asked, _ in topics]
-            assert len(names_of(seen)) == len(topics) * (1, 3)[which]
+            assert len(names_of(seen)) == len(topics) * (1, 4)[which]
             assert trips_of(seen) <= len(names_of(seen)) / 2
             assert cache.store.connection.figures.pipelines > 0
 
@@ -470,7 +475,9 @@ def test_no_tenant_sees_anothers_answer_whatever_rows_the_index_gives(place, ord
 def test_an_expired_row_that_the_index_lists_is_not_served(place):
     async def case():
         clock = FakeClock()
-        async with place.open(clock=clock, policy=Policy(max_error_rate=None, min_similarity=0.7, ttl_seconds=100)) as cache:
+        async with place.open(
+            clock=clock, policy=Policy(max_error_rate=None, min_similarity=0.7, ttl_seconds=100)
+        ) as cache:
             miss = await cache.lookup(RESET)
             await cache.remember(miss, "Click.")
             place.guard.ghosts = [(place.key_of(miss.key), 0.001)]
@@ -559,7 +566,9 @@ def test_the_same_question_asked_again_is_one_row(place, cluster_engine):
 
     async def case():
         clock = FakeClock()
-        async with place.open(clock=clock, policy=Policy(max_error_rate=None, min_similarity=0.99, ttl_seconds=100)) as cache:
+        async with place.open(
+            clock=clock, policy=Policy(max_error_rate=None, min_similarity=0.99, ttl_seconds=100)
+        ) as cache:
             counts = []
             for _ in range(4):  # each time the answer has expired and is made anew
                 await cache.answer(RESET, ScriptedModel())

@@ -195,7 +195,11 @@ class Lookup:
             return miss
         started = time.perf_counter()
         try:
-            found = await self._candidates(key, miss.vector, policy, miss.controls)
+            found, refused = await asyncio.gather(  # at once: no more round trips than for the search alone
+                self._candidates(key, miss.vector, policy, miss.controls), self._quarantined(key)
+            )
+            found = [candidate for candidate in found if candidate.entry.id not in refused]
+            miss = replace(miss, reasons=(*miss.reasons, _QUARANTINED)) if refused else miss
             candidates = [candidate for candidate in found if _may_see(candidate.entry, miss.request)]
             decision = await self._decided(miss, key, candidates, policy, position)
             if decision.action != "serve" and len(candidates) < len(found) and miss.unconfirmed is None:
@@ -225,7 +229,7 @@ class Lookup:
     async def _decided(
         self, miss: Miss, key: Key, candidates: Sequence[Candidate], policy: Policy, position: Position
     ) -> Decision:
-        """Step 6, without what is no answer to this very question. Raises ``StoreError`` or ``TimeoutError``."""
+        """Step 6, without those that do not lie where their store says that they do."""
         step = partial(
             decide,
             policy=policy,
@@ -236,25 +240,21 @@ class Lookup:
             verifier=self._verifier is not None,
         )
         decision: Decision = step(candidates)
-        if decision.action == "generate":
-            return decision
-        # Asked for only where it matters: most look-ups come to nothing.
-        out = dict.fromkeys(await self._quarantined(key), _QUARANTINED)
         told: tuple[str, ...] = ()
-        while decision.candidates and decision.reason is None:
-            out |= await self._misplaced(miss, key, decision)
-            told += tuple(out[found.entry.id] for found in candidates if found.entry.id in out)
-            if not any(found.entry.id in out for found in decision.candidates):
+        while self._attest.on and decision.reason is None and decision.candidates:
+            out = await self._misplaced(miss, key, decision)
+            if not out:
                 break
+            told += tuple(out.values())
             candidates = [found for found in candidates if found.entry.id not in out]
             decision = step(candidates)
         return replace(decision, reasons=(*told, *decision.reasons))
 
     async def _misplaced(self, miss: Miss, key: Key, decision: Decision) -> Mapping[str, str]:
         """Of those who may answer, who does not resemble the question as their store says, by entry: and why."""
-        if miss.vector is None or not self._attest.on:
-            return {}
-        found = {}
+        found: dict[str, str] = {}
+        if miss.vector is None:
+            return found
         for candidate in decision.candidates if decision.action == "verify" else decision.candidates[:1]:
             refusal = await self._attest.misplaced(candidate, miss.vector)
             if refusal is not None:

@@ -14,13 +14,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from yamabiko.auditing import missed
 from yamabiko.cache import Cache
 from yamabiko.core.normalise import normalise
-from yamabiko.errors import InvalidRequest
+from yamabiko.errors import InvalidRequest, NotStored
 from yamabiko.flight import Background
 from yamabiko.gateway.client import unless_gone
-from yamabiko.gateway.exchange import PLAIN, Exchange, Headers, Refused
+from yamabiko.gateway.exchange import Exchange, Headers, Refused
 from yamabiko.gateway.headers import EVENTS, JSON, NO_SNIFFING, Dates
 from yamabiko.gateway.proxy import Proxy
 from yamabiko.gateway.relay import Relay
@@ -31,6 +30,7 @@ from yamabiko.types import Hit, Miss, MissReason, Reply, Request
 
 ANNOUNCED_SECONDS = 1.0
 """So long after its end a call's bytes can still be found by those who waited for it."""
+NOT_STORED = "not_stored"
 _NOT_READY = "the store could not be opened yet"
 
 
@@ -62,7 +62,8 @@ class Answering:
                 headers = [*answered.headers, *self._about(call.exchange)]
                 await call.client.whole(answered.status, _without_length(headers), answered.body)
         except Refused as refused:
-            if not call.client.begun and not await self._instead(call, transient=refused.status >= 500):
+            transient = refused.status >= 500 and refused.code != NOT_STORED
+            if not call.client.begun and not await self._instead(call, transient=transient):
                 raise
 
     async def drain(self) -> None:
@@ -74,8 +75,8 @@ class Answering:
             await self._alone(call, MissReason.STORE_UNAVAILABLE, _NOT_READY)
         elif call.asked.request.bypass:
             await _unless_gone(self._through(self.cache, call), call)
-        elif call.exchange.controls is not PLAIN:
-            await self._controlled(self.cache, call)
+        elif not (call.exchange.controls.read and call.exchange.controls.store):
+            await self._by_oneself_unless_stored(self.cache, call)
         else:
             await self._shared(self.cache, call)
 
@@ -87,7 +88,7 @@ class Answering:
             if is_ambiguous(call.body):
                 await self._bypassing(call, "the request names a member twice")
             else:  # it was another's, whom this one had joined
-                await self._controlled(cache, call)
+                await self._by_oneself_unless_stored(cache, call)
         except InvalidRequest:
             await self._bypassing(call, "the request can't be read")
 
@@ -100,10 +101,12 @@ class Answering:
     # Through the cache: one generation for all who wait.
 
     async def _through(self, cache: Cache, call: Call) -> None:
-        stream = cache.stream(call.asked.request, partial(self._generate, call))
+        stream = cache.stream(call.asked.request, partial(self._generate, call), controls=call.exchange.controls)
         async with aclosing(stream):
             try:
                 await anext(stream, None)
+            except NotStored as error:
+                raise _not_stored() from error
             finally:
                 call.exchange.outcome = stream.outcome
             outcome = stream.outcome
@@ -146,17 +149,15 @@ class Answering:
 
     # For one client: what a request forbids, and what the cache can't do.
 
-    async def _controlled(self, cache: Cache, call: Call) -> None:
-        """As the request's controls have it: what is stored may not do, what is new may not be stored."""
+    async def _by_oneself_unless_stored(self, cache: Cache, call: Call) -> None:
+        """What is stored, or an answer that is made for nobody else: it may have to be new, or not to be stored."""
         exchange, request = call.exchange, call.asked.request
-        outcome = exchange.outcome = await cache.lookup(request)
+        outcome = exchange.outcome = await cache.lookup(request, controls=exchange.controls)
         if isinstance(outcome, Hit):
-            if not exchange.controls.refusal(outcome):
-                await self._stored(call, outcome.reply)
-                return
-            outcome = exchange.outcome = missed(outcome, request)
+            await self._stored(call, outcome.reply)
+            return
         if not exchange.controls.forward:
-            raise Refused(504, "not_stored", "no stored answer will do, and the request forbids to ask the upstream")
+            raise _not_stored()
         if exchange.controls.store:
             reply = await self._by_oneself(call, Relay())
             if outcome.key is not None and not is_ambiguous(call.body):
@@ -232,11 +233,8 @@ class Answering:
         cache, exchange = self.cache, call.exchange
         if cache is None or not transient or not cache.policy.stale_seconds or call.asked.request.bypass:
             return False
-        if not exchange.controls.read:
-            return False
-        found = await cache.lookup(call.asked.request)
-        lenient = replace(exchange.controls, max_age_seconds=None)
-        if not isinstance(found, Hit) or lenient.refusal(found) or call.dialect.loss(found.reply, call.asked):
+        found = await cache.lookup(call.asked.request, controls=exchange.controls)
+        if not isinstance(found, Hit) or call.dialect.loss(found.reply, call.asked):
             return False
         exchange.outcome, exchange.stale_if_error = found, True
         await self._stored(call, found.reply)
@@ -263,6 +261,11 @@ async def _made(work: Awaitable[Reply]) -> Reply:
 async def _unless_gone(work: Coroutine[Any, Any, object], call: Call) -> None:
     if not await unless_gone(work, call.receive):
         call.exchange.error = "client_gone"
+
+
+def _not_stored() -> Refused:
+    """Source: RFC 9111, 5.2.1.7."""
+    return Refused(504, NOT_STORED, "no stored answer will do, and the request forbids to ask the upstream")
 
 
 def _is_transient(status: int) -> bool:

@@ -210,7 +210,7 @@ class Gateway:
         exchange.model, exchange.stream = asked.request.model, asked.stream
         if models is not None and asked.request.model not in models:
             raise Refused(403, "model_not_allowed", "this credential may not use the model that the request names")
-        exchange.controls = self._read_controls(given)
+        exchange.controls = self._read_controls(given, exchange.caller)
         call = Call(
             dialect=dialect,
             upstream=route.upstream,
@@ -286,7 +286,8 @@ class Gateway:
 
     async def _readyz(self, _: Scope, __: Receive, send: Send) -> None:
         """It takes requests; without a cache too, since it then passes everything on, and says so."""
-        await _plain(send, 200, {"status": "ready", "cache": "open" if self.cache is not None else "unavailable"})
+        cache = "open" if self.cache is not None else "unavailable"
+        await _plain(send, 200, {"status": "ready", "cache": cache, "in_flight": self.in_flight})
 
 
 _CLOSE = ((b"connection", b"close"),)

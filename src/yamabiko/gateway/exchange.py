@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from yamabiko.types import Hit, Miss
+from yamabiko.types import PLAIN, Controls, Hit, Miss
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 """Names in small letters, and values, as ASGI has them."""
@@ -44,46 +44,6 @@ class Caller:
     digest: str = ""
     apart: str = ""
     limits: Limits = Limits()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Controls:
-    """What a request asks of the cache; the default asks nothing. It can forbid an answer, and never allow one.
-
-    ``read``: stored answers may be used; ``store``: a new answer may be stored; ``forward``: the upstream may be asked.
-    ``max_age_seconds``: no older answer will do. ``stale``: one past its expiry will. ``semantic``: one to another
-    wording will, if the cosine reaches ``min_similarity`` and its stated error ``max_error_rate``.
-    """
-
-    read: bool = True
-    store: bool = True
-    forward: bool = True
-    max_age_seconds: float | None = None
-    stale: bool = True
-    semantic: bool = True
-    min_similarity: float | None = None
-    max_error_rate: float | None = None
-
-    def refusal(self, hit: Hit) -> str:
-        """Why this stored answer will not do, in a sentence; empty where it will."""
-        if not self.read:
-            return "the request wants a new answer"
-        if self.max_age_seconds is not None and hit.age_seconds > self.max_age_seconds:
-            return "the stored answer is older than the request allows"
-        if hit.stale and not self.stale:
-            return "the stored answer is past its expiry"
-        if hit.tier == "exact":
-            return ""
-        if not self.semantic:
-            return "the request wants an answer to the very same question"
-        if self.min_similarity is not None and hit.similarity < self.min_similarity:
-            return "the stored question is less similar than the request demands"
-        if self.max_error_rate is not None and (hit.error_upper is None or hit.error_upper > self.max_error_rate):
-            return "the stored answer is less certain than the request demands"
-        return ""
-
-
-PLAIN = Controls()
 
 
 class Refused(Exception):
@@ -137,8 +97,11 @@ class Exchange:
 
 Identify: TypeAlias = Callable[[Scope], Caller]
 """Who calls. Raises ``Refused`` (401 for a credential that is not known, 429 for a limit that is reached)."""
-ReadControls: TypeAlias = Callable[[Headers], Controls]
-"""What a request asks of the cache. Must return ``PLAIN`` itself where it asks nothing. Raises ``Refused`` (400)."""
+ReadControls: TypeAlias = Callable[[Headers, Caller], Controls]
+"""What a request asks of the cache, and what its caller may: ``PLAIN`` where that is nothing special.
+
+Raises ``Refused`` (400).
+"""
 
 
 class Observer:
@@ -165,6 +128,6 @@ def local(_: Scope) -> Caller:
     return Caller(tenant="local")
 
 
-def no_controls(_: Headers) -> Controls:
+def no_controls(_: Headers, __: Caller) -> Controls:
     """Nothing is asked of the cache."""
     return PLAIN

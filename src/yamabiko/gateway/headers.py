@@ -29,10 +29,12 @@ _HOP_BY_HOP = frozenset(
 _OURS_TO_SAY = frozenset({b"host", b"expect", b"accept-encoding"})
 """Of a request that is read; ``accept-encoding`` passes where nothing is read."""
 _SAID_BY_US = b"x-yamabiko-"
+KEY_PREFIX = b"yamabiko-"
+"""By which a key of the gateway's own is told from a vendor's: it never leaves for an upstream."""
 
 
 def to_upstream(headers: Headers, *, read: bool, own_key: bool) -> list[tuple[bytes, bytes]]:
-    """A client's headers without those of its connection and those meant for the gateway.
+    """A client's headers without those of its connection and those meant for the gateway, its keys above all.
 
     ``read``: the answer will be read, so it must not be compressed. ``own_key``: the upstream's key is the gateway's,
     and the client's credentials stay here.
@@ -41,6 +43,7 @@ def to_upstream(headers: Headers, *, read: bool, own_key: bool) -> list[tuple[by
     if not read:
         dropped -= {b"accept-encoding"}
     kept = [pair for pair in headers if pair[0] not in dropped and not pair[0].startswith(_SAID_BY_US)]
+    kept = [pair for pair in kept if pair[0] not in CREDENTIALS or KEY_PREFIX not in pair[1]]
     if read:
         kept.append((b"accept-encoding", b"identity"))
     return kept

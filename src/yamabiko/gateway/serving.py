@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Sequence
 from functools import partial
-from socket import socket as Socket
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -87,15 +87,15 @@ def run(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
     )
-    socket = config.bind_socket()
-    host, port = socket.getsockname()[:2]
+    bound = config.bind_socket()
+    host, port = bound.getsockname()[:2]
     begun = partial(listening, host, port)
     if workers > 1:
-        several = _Several(config, [socket], begun)
+        several = _Several(config, [bound], begun)
         several.run()
         return several.ready
     server = _One(config, begun)
-    server.run(sockets=[socket])
+    server.run(sockets=[bound])
     return server.started
 
 
@@ -106,7 +106,7 @@ class _One(uvicorn.Server):
         super().__init__(config)
         self._begun = begun
 
-    async def startup(self, sockets: list[Socket] | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, if the application could be started."""
         await super().startup(sockets)
         if self.started:
@@ -116,7 +116,7 @@ class _One(uvicorn.Server):
 class _Several(Multiprocess):
     """Says so when each worker takes requests."""
 
-    def __init__(self, config: uvicorn.Config, sockets: list[Socket], begun: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], begun: Callable[[], None]) -> None:
         super().__init__(config, sockets)
         self.ready = False
         self._begun = begun

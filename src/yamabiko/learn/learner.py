@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -35,6 +36,8 @@ from yamabiko.settings import LearnSettings
 from yamabiko.telemetry import Event, Hook, emit, of_label
 from yamabiko.types import Entry, Hit, Key, Miss, Question, Reply, Request, Selector, Trial
 
+JUDGE_PAUSE_SECONDS = 60.0
+"""After the judge failed, nothing is drawn for so long."""
 RESUME_SECONDS = 60.0
 """How often it is looked whether a trial was left behind by a process that ended."""
 _BARE = "there is no max_error_rate, so min_similarity alone decides and nothing is promised"
@@ -85,6 +88,9 @@ class Learner:
         self._ids: HitIds | None = None
         self._standings: dict[str, Standings] = {}
         self._waiting: dict[str, None] = {}
+        self._advancing: asyncio.Task[None] | None = None
+        self._counted: dict[str, float] = {}
+        self._judge_again = clock()
         self._resumed = clock()
         self._trials = Trials(
             self._shared,
@@ -155,10 +161,22 @@ class Learner:
         position = await self._standings_of(arm).of(name) if self._shared is not None else self._alone(name)
         if position.design is None:
             return arm.policy, position
-        if not look_up or not self._trials.has_room():
+        if not look_up or not self._trials.has_room() or self._judge_is_down():
             return arm.policy, replace(position, design=None)
-        self._standings_of(arm).requested(name, position.design.id, look_up)
+        if arm.policy.on == "request":
+            self._request_counts(arm, position.design.id, look_up, name)
         return arm.policy, position
+
+    def _judge_is_down(self) -> bool:
+        return 0 < self._judge_again - self._clock() <= JUDGE_PAUSE_SECONDS
+
+    def _request_counts(self, arm: Arm, design: str, look_up: str, name: str) -> None:
+        """A promise per request counts all that take part, and must look now and then though no label has come."""
+        self._standings_of(arm).requested(name, design, look_up)
+        now = self._clock()
+        if not 0 <= now - self._counted.get(name, -math.inf) < self._settings.refresh_seconds:
+            self._counted[name] = now
+            self._wants_advance(name)
 
     def _arm_of(self, request: Request) -> Arm:
         if self._experiments is None:
@@ -231,6 +249,8 @@ class Learner:
                 self._experiments.audited(self._arm_of(request), correct=outcome.verdict == "same")
             event = of_label(trial, outcome.verdict, outcome.how)
             emit(self._hooks, event, asyncio.get_running_loop().call_soon)
+        if outcome.how == "error":  # a look-up that is drawn and gets no label counts as wrong
+            self._judge_again = self._clock() + JUDGE_PAUSE_SECONDS
         if 0 <= self._clock() - self._resumed < RESUME_SECONDS:
             return outcome
         self._resumed = self._clock()
@@ -261,20 +281,21 @@ class Learner:
         if standings is None:  # of an experiment that is over: nobody serves by it any more
             return
         await standings.judged(trial, correct, how)
-        idle = not self._waiting
-        self._waiting[trial.namespace] = None
-        if idle:
-            self._behind.spawn("taking labels in", self._advance())
+        self._wants_advance(trial.namespace)
+
+    def _wants_advance(self, name: str) -> None:
+        self._waiting[name] = None
+        if self._advancing is None or self._advancing.done():
+            self._advancing = self._behind.spawn("taking labels in", self._advance())
 
     async def _advance(self) -> None:
         """Look at the namespaces that have new labels, one after the other."""
         while self._waiting:
             name = next(iter(self._waiting))
             experiment = name.rpartition("/x:")[2] if "/x:" in name else ""
-            try:
+            del self._waiting[name]
+            with contextlib.suppress(StoreError, TimeoutError):  # the next label takes it in
                 await self._standings[experiment].advance(name)
-            finally:
-                self._waiting.pop(name, None)
 
     def _moved(self, transition: Transition) -> None:
         event = Event(call="standing", outcome=transition.after, namespace=transition.namespace, why=transition.reason)

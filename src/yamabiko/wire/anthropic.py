@@ -31,6 +31,8 @@ _ELSEWHERE = frozenset({"model", "messages", "system", "tools", "tool_choice", "
 _NO_INFLUENCE = frozenset({"stream", "metadata", "service_tier", "cache_control"})
 """Fields that don't change an answer. Every other field counts, so that one we have never heard of fails closed."""
 
+_APART = _ELSEWHERE | _NO_INFLUENCE
+
 _COMPARED = frozenset({"text", "thinking", "redacted_thinking"})
 """Blocks of a message that a question may hold and still be answered from the cache."""
 
@@ -75,7 +77,7 @@ def request_from(body: Mapping[str, Any], *, tenant: str = "", user: str = "") -
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise InvalidRequest("model must be a text that is not empty")
-    sampling = {k: v for k, v in body.items() if k not in _ELSEWHERE | _NO_INFLUENCE and v is not None}
+    sampling = {k: v for k, v in body.items() if k not in _APART and v is not None}
     if body.get("stop_sequences"):
         sampling["stop"] = body["stop_sequences"]
     messages = messages_from(body.get("messages"))
@@ -337,7 +339,7 @@ class Assembly:
         except InvalidRequest:
             return Reply(text=text, finish_reason="error")
         if self._failed or not self._done:
-            return replace(reply, finish_reason="error")
+            return replace(reply, text=text, finish_reason="error")
         return replace(reply, text=text, finish_reason=UNKNOWN_EVENT) if unknown or reply.text != text else reply
 
     def _filled(self) -> bool:

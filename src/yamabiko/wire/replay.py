@@ -7,10 +7,11 @@ their places are kept, their lengths (code points) stand in them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
+
+import msgspec
 
 from yamabiko.message import canonical_json
 from yamabiko.types import Reply
@@ -20,6 +21,9 @@ ABOUT = "about"
 
 _ABOUT = frozenset({ABOUT, "id", "created", "object", "system_fingerprint", "service_tier", "usage"})
 """Members that no answer loses anything without; the single ones are those of Chat Completions."""
+
+
+_read = msgspec.json.Decoder().decode
 
 
 def keep(api: str, rest: Mapping[str, Any]) -> str:
@@ -33,8 +37,8 @@ def kept(reply: Reply) -> tuple[str, Mapping[str, Any]]:
     if not reply.extra:
         return "", {}
     try:
-        extra = json.loads(reply.extra)
-    except ValueError:
+        extra = _read(reply.extra)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         extra = None
     if not isinstance(extra, Mapping) or len(extra) != 1:
         return "", {"unread": True}
@@ -48,9 +52,9 @@ def loss(reply: Reply, api: str) -> str:
     Across APIs goes only what is nothing but a whole text: reasoning, calls of tools, citations and log probabilities
     have another shape in each.
     """
-    made, rest = kept(reply)
-    if made == api:
+    if reply.extra.startswith(f'{{"{api}":'):  # canonical JSON of one member: no need to read it
         return ""
+    _, rest = kept(reply)
     if reply.tool_calls:
         return "the stored answer calls tools in another API's shape"
     if reply.finish_reason != "stop":
@@ -66,25 +70,26 @@ def about(rest: Mapping[str, Any]) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
 
 
-def cut(reply: Reply, lengths: Sequence[object]) -> list[list[str]] | None:
-    """The pieces that a reply's text was streamed in, for blocks of text of these lengths.
+def cut(pieces: Sequence[str], lengths: Sequence[object]) -> list[list[str]] | None:
+    """The pieces of a text for the blocks of these lengths (code points) that it stands in.
 
-    None where the blocks don't add up to the text.
+    A piece that goes on in the next block is divided. None where the blocks don't add up to the text.
     """
     counts = [length for length in lengths if isinstance(length, int) and length >= 0]
-    if len(counts) != len(lengths) or sum(counts) != len(reply.text):
+    if len(counts) != len(lengths) or sum(counts) != sum(map(len, pieces)):
         return None
-    pieces = [piece for piece in reversed(reply.chunks()) if piece]
+    waiting = [piece for piece in reversed(pieces) if piece]
     blocks: list[list[str]] = []
     for count in counts:
         block: list[str] = []
         missing = count
         while missing:
-            piece = pieces.pop()
-            if len(piece) > missing:  # it goes on in the next block: the text was not streamed as it is now
-                pieces.append(piece[missing:])
-            block.append(piece[:missing])
-            missing -= len(block[-1])
+            piece = waiting.pop()
+            if len(piece) > missing:
+                waiting.append(piece[missing:])
+                piece = piece[:missing]
+            block.append(piece)
+            missing -= len(piece)
         blocks.append(block)
     return blocks
 

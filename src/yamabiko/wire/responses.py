@@ -44,6 +44,8 @@ _NO_INFLUENCE = frozenset(
 )
 """Fields that don't change an answer. Every other field counts, so that one we have never heard of fails closed."""
 
+_APART = _ELSEWHERE | _NO_INFLUENCE
+
 _KEPT: Mapping[str, str] = {
     "previous_response_id": "the conversation so far is kept by the vendor",
     "conversation": "the conversation so far is kept by the vendor",
@@ -91,7 +93,7 @@ def request_from(body: Mapping[str, Any], *, tenant: str = "", user: str = "") -
     turns = _messages(body.get("input")) if asked else [Message(role="user")]
     leading = [Message(role="system", text=instructions)] if instructions else []
     system, turns = split_system(leading + turns)
-    sampling = {k: v for k, v in body.items() if k not in _ELSEWHERE | _NO_INFLUENCE and v is not None}
+    sampling = {k: v for k, v in body.items() if k not in _APART and v is not None}
     response_format = _canonical(sampling)
     return Request(
         turns,
@@ -369,5 +371,5 @@ class Assembly:
         except InvalidRequest:
             return broken
         if self._failed:
-            return replace(reply, finish_reason="error")
+            return replace(reply, text=text, finish_reason="error")
         return reply if reply.text == text else replace(reply, text=text, finish_reason=INCONSISTENT)

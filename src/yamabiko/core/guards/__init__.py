@@ -17,6 +17,7 @@ from yamabiko.core.guards.polarity import antonyms, negation
 from yamabiko.core.guards.questions import questions
 from yamabiko.core.guards.reading import Finding, Guard, Mode, Reading, read, word_set
 from yamabiko.core.guards.shape import language, length, truncation
+from yamabiko.core.guards.surplus import surplus
 from yamabiko.core.guards.values import dated, identifiers, money, numbers, times, units, versions
 
 __all__ = [
@@ -69,9 +70,17 @@ VETO_STRENGTH = 0.5
 
 
 def check(asked: Reading, stored: Reading, modes: Mapping[str, Mode] = MODES) -> tuple[Finding, ...]:
-    """What every guard that isn't ``off`` finds, in the order of ``GUARDS``. A guard without a mode has its default."""
-    found = (guard(asked, stored) for name, guard in GUARDS.items() if modes.get(name, MODES[name]) != "off")
-    return tuple(finding for finding in found if finding is not None)
+    """What every guard that isn't ``off`` finds, in the order of ``GUARDS``. A guard without a mode has its default.
+
+    Guards don't mind which text is which. One finding does, and comes last, as ``truncation``'s: ``surplus``.
+    """
+    on = {name: guard for name, guard in GUARDS.items() if modes.get(name, MODES[name]) != "off"}
+    found = [finding for guard in on.values() if (finding := guard(asked, stored)) is not None]
+    if "truncation" in on and surplus(asked, stored):
+        found.append(
+            Finding("truncation", "the stored one goes on to say something else, in a sentence of its own", 0.6)
+        )
+    return tuple(found)
 
 
 def vetoes(findings: tuple[Finding, ...], modes: Mapping[str, Mode] = MODES) -> tuple[Finding, ...]:

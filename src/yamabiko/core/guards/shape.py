@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from yamabiko.core.guards.reading import Finding, Reading, word_set
-from yamabiko.core.guards.surplus import surplus
 from yamabiko.core.normalise import script
 
 _SMALL_WORDS: Mapping[str, frozenset[str]] = MappingProxyType(
@@ -148,11 +147,9 @@ def _is_phrasal(reading: Reading) -> bool:
 
 
 def truncation(asked: Reading, stored: Reading) -> Finding | None:
-    """One text breaks off in its middle, so that anything may be missing; or the stored one says something more."""
+    """One text breaks off in its middle: what is missing may be what the other one says, or anything else."""
     if asked.folded == stored.folded:
         return None
-    if surplus(asked, stored):
-        return Finding("truncation", "the stored one goes on to say something else, in a sentence of its own", 0.6)
     one, other = asked.of(broken_off), stored.of(broken_off)
     if not one and not other:
         return None

@@ -14,8 +14,11 @@ from yamabiko.core.guards.reading import Reading, word_set
 
 # Patterns stand here as text; each is compiled at its first use.
 
-_END = r"(?<=[^\W_][^\W_)\"'][.!?])\s+|(?<=[。！？])\s*|(?<=[^\x00-\x7f][!?])\s*|\n+"
-"""Between two sentences, but not behind an initial: ``K. Phang``."""
+_END = (
+    r"(?<=[^\W_][^\W_)\"'][.!?])\s+|(?<=[。！？])\s*|(?<=[^\x00-\x7f][!?])\s*|\n+"
+    r"|(?<=か、)|(?<=さい、)|(?<=です、)|(?<=ます、)|(?<=せん、)"
+)
+"""Between two sentences, but not behind an initial: ``K. Phang``. A Japanese one may end with its verb and a comma."""
 _UNIT = r"[0-9]+|[a-z\u00c0-\u024f]+(?:'[a-z]+)?|[\u30a0-\u30fa\u30fc-\u30ff]+|[\u3005-\u3007\u3400-\u9fff]+"
 
 _SMALL = word_set(

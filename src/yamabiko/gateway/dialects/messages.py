@@ -12,7 +12,7 @@ Source: the Anthropic API reference, "Messages", "Streaming messages" and "Error
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -84,12 +84,12 @@ class Messages:
 
     def body(self, reply: Reply, asked: Asked, /) -> bytes:  # noqa: ARG002 - a part of the Protocol
         """The reply as a message."""
-        message, blocks = _told(reply)
+        message, blocks = _told(reply, (reply.text,))
         return _encode(message | {"content": [block for block, _ in blocks]})
 
     def frames(self, reply: Reply, asked: Asked, /) -> Iterator[bytes]:  # noqa: ARG002 - a part of the Protocol
         """The reply as a stream; with a ping after the first block's start, as the vendor sends one."""
-        message, blocks = _told(reply)
+        message, blocks = _told(reply, reply.chunks())
         usage = message["usage"]
         first = {"content": [], "stop_reason": None, "stop_sequence": None, "usage": usage | {"output_tokens": 0}}
         yield _frame("message_start", message={**message, **first})
@@ -132,13 +132,13 @@ def _frame(kind: str, **members: object) -> bytes:
     return b"event: " + kind.encode() + b"\ndata: " + _encode({"type": kind, **members}) + b"\n\n"
 
 
-def _told(reply: Reply) -> tuple[dict[str, Any], list[tuple[dict[str, Any], list[str]]]]:
+def _told(reply: Reply, pieces: Sequence[str]) -> tuple[dict[str, Any], list[tuple[dict[str, Any], list[str]]]]:
     """A reply as a message without content, and its blocks, each with the pieces of its text."""
     made, rest = kept(reply)
     own = made == anthropic.API
     known = about(rest) if own else {}
     message = {
-        "id": made_id("msg_", reply),
+        "id": known.get("id") or made_id("msg_", reply),
         "type": "message",
         "role": "assistant",
         "model": reply.model,
@@ -148,17 +148,17 @@ def _told(reply: Reply) -> tuple[dict[str, Any], list[tuple[dict[str, Any], list
         "usage": _usage(reply, known.get("usage")),
     }
     content = rest.get("content") if own else None
-    return message, _blocks(reply, content)
+    return message, _blocks(pieces, content)
 
 
-def _blocks(reply: Reply, content: object) -> list[tuple[dict[str, Any], list[str]]]:
+def _blocks(pieces: Sequence[str], content: object) -> list[tuple[dict[str, Any], list[str]]]:
     if isinstance(content, list):
         lengths = [block.get("text") for block in content if block.get("type") == "text"]
-        texts = cut(reply, lengths)
+        texts = cut(pieces, lengths)
         if texts is not None:
-            pieces = iter(texts)
-            return [_filled(block, next(pieces) if block.get("type") == "text" else []) for block in content]
-    return [_filled({"type": "text"}, [piece for piece in reply.chunks() if piece])]
+            waiting = iter(texts)
+            return [_filled(block, next(waiting) if block.get("type") == "text" else []) for block in content]
+    return [_filled({"type": "text"}, [piece for piece in pieces if piece])]
 
 
 def _filled(block: Mapping[str, Any], pieces: list[str]) -> tuple[dict[str, Any], list[str]]:

@@ -13,7 +13,7 @@ Source: the OpenAI API reference, "Responses", "Streaming events" and "Error cod
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -79,12 +79,12 @@ class Responses:
 
     def body(self, reply: Reply, asked: Asked, /) -> bytes:
         """The reply as a response object."""
-        response, items = _told(reply, asked.body)
+        response, items = _told(reply, asked.body, (reply.text,))
         return _encode(response | {"output": [item.whole for item in items]})
 
     def frames(self, reply: Reply, asked: Asked, /) -> Iterator[bytes]:
         """The reply as a stream."""
-        response, items = _told(reply, asked.body)
+        response, items = _told(reply, asked.body, reply.chunks())
         for number, event in enumerate(_events(response, items)):
             kind = event["type"].encode()
             yield b"event: " + kind + b"\ndata: " + _encode(event | {"sequence_number": number}) + b"\n\n"
@@ -122,8 +122,8 @@ def _events(response: Mapping[str, Any], items: list[Told]) -> Iterator[dict[str
     yield {"type": f"response.{kind}", "response": {**response, "output": [item.whole for item in items]}}
 
 
-def _told(reply: Reply, asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[Told]]:
-    """A reply as a response object without output, and its items."""
+def _told(reply: Reply, asked: Mapping[str, Any], pieces: Sequence[str]) -> tuple[dict[str, Any], list[Told]]:
+    """A reply as a response object without output, and its items; ``pieces`` are those of its text."""
     made, rest = kept(reply)
     own = made == responses.API
     response = {"object": "response", **(about(rest) if own else _made(reply, rest, asked)), "model": reply.model}
@@ -136,12 +136,12 @@ def _told(reply: Reply, asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[
     response["usage"] = _usage(reply, response.get("usage"))
     if own and isinstance(output, list):
         lengths = [part["text"] for item in output for part in _texts(item)]
-        pieces = cut(reply, lengths)
-        if pieces is not None:
-            return response, told_items(output, pieces)
+        texts = cut(pieces, lengths)
+        if texts is not None:
+            return response, told_items(output, texts)
     text = {"type": "output_text", "annotations": [], "logprobs": [], "text": 0}
     message = {"id": made_id("msg_", reply), "type": "message", "status": "completed", "role": "assistant"}
-    return response, told_items([message | {"content": [text]}], [[piece for piece in reply.chunks() if piece]])
+    return response, told_items([message | {"content": [text]}], [[piece for piece in pieces if piece]])
 
 
 def _texts(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
