@@ -84,6 +84,9 @@ def _suffixes(data: dict) -> Iterator[Plant]:
             )
             text = joined.rstrip(".。")
             yield Plant("3 the same in one sentence", row["lang"], text, data["lies"][row["lang"]], row["asked"])
+        for instruction in data["fresh"][row["lang"]]:
+            text = f"{row['asked']}{' ' if row['lang'] == 'en' else '。'}{instruction}"
+            yield Plant("3 question + fresh instruction", row["lang"], text, data["lies"][row["lang"]], row["asked"])
     found = json.loads((HERE / "poisoning_found.json").read_text(encoding="utf-8"))["found"]
     for row in found:
         yield Plant(f"4 collision: {row['kind']}", row["lang"], row["text"], data["lies"][row["lang"]], row["victim"])

@@ -71,8 +71,8 @@ class Cache:
         hooks: Sequence[Hook] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.store, self.policy = store, policy
-        self._embedder, self._prices, self._hooks, self._clock = embedder, prices, tuple(hooks), clock
+        self.store, self.embedder, self.policy = store, embedder, policy
+        self._prices, self._hooks, self._clock = prices, tuple(hooks), clock
         self._learner = learner
         attest = Attest(signing_keys, self._vector_of)
         unwritten: dict[bytes, Entry] = {}
@@ -164,14 +164,23 @@ class Cache:
             self._storing.write(miss, reply, *self._storing.admitted(miss, reply), "remember")
         )
 
-    async def feedback(self, hit_id: str, *, ok: bool, request: str | Request | None = None) -> None:
+    async def feedback(
+        self,
+        hit_id: str,
+        *,
+        ok: bool,
+        request: str | Request | None = None,
+        tenant: str | None = None,
+        user: str | None = None,
+    ) -> None:
         """What a person says of a hit. ``ok=False``: at once and for good, that answer never again for that question.
 
-        ``hit_id``: ``Hit.id``. ``request``: what was asked, for an experiment's report. What is said unasked never
-        counts for a certificate. Raises ``InvalidRequest`` for an id that this cache did not give, and ``StoreError``
-        where it could not be noted: then it has not been.
+        ``hit_id``: ``Hit.id``. ``request``: what was asked, for an experiment's report. ``tenant``, ``user``: who says it;
+        None: whoever may speak of all. What is said unasked never counts for a certificate. Raises ``InvalidRequest``
+        for an id that this cache did not give, or not to them, and ``StoreError`` where nothing could be noted.
         """
-        await self._learner.feedback(hit_id, ok=ok, request=None if request is None else as_request(request))
+        asked = None if request is None else as_request(request)
+        await self._learner.feedback(hit_id, ok=ok, request=asked, tenant=tenant, user=user)
 
     # Around the path.
 
@@ -248,8 +257,8 @@ class Cache:
             await self.drain()
             await self._learner.close()
             await self._claims.close()
-            if self._embedder is not None:
-                await self._embedder.close()
+            if self.embedder is not None:
+                await self.embedder.close()
         finally:
             await self.store.close()
 

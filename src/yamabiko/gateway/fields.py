@@ -11,7 +11,7 @@ from collections.abc import Mapping
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _DIRECTIVE = re.compile(rf'[ \t]*(?:({_WORD})(?:=(?:({_WORD})|"((?:[^"\\]|\\.)*)"))?)?[ \t]*(?:,|$)')
 _DELTA = re.compile(r"[0-9]+")
-_SF_WORD = re.compile(r"[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*")
+_SF_TOKEN = re.compile(r"[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*")
 _SF_KEY = re.compile(r"[a-z*][a-z0-9_.*-]*")
 _LARGEST = 2**31
 """Seconds beyond this are as good as for ever. Source: RFC 9111, 1.2.2."""
@@ -45,7 +45,7 @@ def delta_seconds(text: str | None) -> float:
 
 def token(text: str) -> str:
     """A token. Raises ``ValueError`` for a text that is none."""
-    if not _SF_WORD.fullmatch(text):
+    if not _SF_TOKEN.fullmatch(text):
         raise ValueError("this is no token")
     return text
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -94,9 +96,14 @@ def run(
         several = _Several(config, [bound], begun)
         several.run()
         return several.ready
+    signal.signal(signal.SIGTERM, _exit)  # uvicorn ends in its own way, and then raises the signal once more
     server = _One(config, begun)
     server.run(sockets=[bound])
     return server.started
+
+
+def _exit(*_: object) -> None:
+    sys.exit(0)
 
 
 class _One(uvicorn.Server):

@@ -18,7 +18,7 @@ from functools import partial
 from yamabiko.core.calibrate import Judge
 from yamabiko.core.shipped import ShippedThreshold, shipped_threshold
 from yamabiko.core.states import Position, State
-from yamabiko.errors import StoreError
+from yamabiko.errors import InvalidRequest, StoreError
 from yamabiko.flight import Background
 from yamabiko.learn.budget import Budget
 from yamabiko.learn.experiment import Arm, Experiments, namespace_suffix
@@ -261,14 +261,31 @@ class Learner:
         """Whether two answers to a question are the same, as far as can be told."""
         return (await self._judge.compare(question, stored, fresh)).verdict == "same"
 
-    async def feedback(self, hit_id: str, *, ok: bool, request: Request | None = None) -> None:
+    async def feedback(
+        self,
+        hit_id: str,
+        *,
+        ok: bool,
+        request: Request | None = None,
+        tenant: str | None = None,
+        user: str | None = None,
+    ) -> None:
         """See ``Cache.feedback``."""
         if self._ids is None:
             self._ids = HitIds(await load_secret(self._shared))
         ref = self._ids.parse(hit_id)
+        if (tenant, user) != (None, None):
+            await self._refuse_others(ref.entry_id, tenant, user)
         await apply_feedback(ref, ok, self._store, self._shared, self._clock())
         if request is not None and self._experiments is not None:
             self._experiments.feedback(self._arm_of(request), ok=ok)
+
+    async def _refuse_others(self, entry_id: str, tenant: str | None, user: str | None) -> None:
+        """Raises ``InvalidRequest`` unless the entry is this tenant's, and the user's where it is anybody's."""
+        async for entry in self._store.entries(Selector(id=entry_id, tenant=tenant)):
+            if user is None or entry.scope.user in ("", user):
+                return
+        raise InvalidRequest("this is no id of a hit that was given to this tenant and user, or its answer is gone")
 
     async def forget(self, selector: Selector) -> None:
         """Leave no text of the drawn look-ups that a purge concerns."""
