@@ -70,15 +70,15 @@ $(VENV)/demo.stamp: pyproject.toml $(VENV)/made.stamp
 
 $(VENV)/test.stamp: pyproject.toml $(VENV)/made.stamp
 	@echo "installing what the tests need"
-	@$(PIP) install --editable '.[local,http,memorydb,aws,tune]' --group test
+	@$(PIP) install --editable '.[local,http,memorydb,aws,tune,gateway,otel]' --group test
 	@touch $@
 
 $(VENV)/check.stamp: pyproject.toml $(VENV)/made.stamp
 	@echo "installing what the checks need"
-	@$(PIP) install --editable '.[local,http,memorydb,aws,tune]' --group test --group check
+	@$(PIP) install --editable '.[local,http,memorydb,aws,tune,gateway,otel]' --group test --group check
 	@touch $@
 
 $(VENV)/bench.stamp: pyproject.toml $(VENV)/made.stamp
 	@echo "installing what the benchmarks need"
-	@$(PIP) install --editable '.[local,http,faiss,memorydb,aws]' --group test --group peers
+	@$(PIP) install --editable '.[local,http,faiss,memorydb,aws,tune,gateway,otel]' --group test --group peers
 	@touch $@

@@ -37,8 +37,8 @@ class AsyncDriver:
         method = getattr(self.cache, name)
         return lambda *args, **kwargs: self._runner.run(method(*args, **kwargs))
 
-    def stream(self, request, generate):
-        stream = self.cache.stream(request, generate)
+    def stream(self, request, generate, **options):
+        stream = self.cache.stream(request, generate, **options)
 
         async def pieces():
             return [piece async for piece in stream]
@@ -59,8 +59,8 @@ class SyncDriver:
     def __getattr__(self, name):
         return getattr(self.cache, name)
 
-    def stream(self, request, generate):
-        stream = self.cache.stream(request, generate)
+    def stream(self, request, generate, **options):
+        stream = self.cache.stream(request, generate, **options)
         return list(stream), stream
 
 

@@ -41,7 +41,6 @@ KNOWN = {
         "この薬は食後に飲むべきですか",
         "この薬は食後に飲むべきではないですか。避けるべき理由は",
     ): "べきではないですか asks for consent more often than it denies",
-    ("Is A cheaper than B with shipping?", "Is B cheaper than A with shipping?"): "a capital A is read as the article",
     ("ディレクトリだけ一覧する", "ファイルも一覧する"): "the second text doesn't say that it lists directories",
     (
         "How much is the red",

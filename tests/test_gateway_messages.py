@@ -300,6 +300,15 @@ def test_events_come_in_the_vendors_order():
     assert kinds[0][1]["message"]["stop_reason"] is None
 
 
+def test_what_a_stream_tells_at_its_end_is_kept_and_told_there_again():
+    edits = {"applied_edits": [{"type": "clear_thinking_20251015"}]}
+    whole = DIALECT.reply({**PLAIN, "context_management": edits})
+    told = [json.loads(event.data) for event in events(DIALECT.frames(whole, ASKED))]
+    assert "context_management" not in told[0]["message"]
+    assert told[-2]["context_management"] == edits
+    assert heard(DIALECT.frames(whole, ASKED))[0].extra == DIALECT.reply(json.loads(DIALECT.body(whole, ASKED))).extra
+
+
 def test_no_input_is_lost_when_it_is_marked_as_cached():
     usage = json.loads(DIALECT.body(DIALECT.reply(PLAIN), ASKED))["usage"]
     assert usage["cache_read_input_tokens"] == 15

@@ -1,6 +1,7 @@
 """``yamabiko serve``: from the first curl to the last signal."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -30,6 +31,13 @@ def upstream():
 def gateway(upstream, tmp_path_factory):
     url = f"sqlite:///{tmp_path_factory.mktemp('serve')}/cache.db"
     with running_gateway(url=url, upstream=upstream) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def impatient(upstream, tmp_path_factory):
+    url = f"sqlite:///{tmp_path_factory.mktemp('slow')}/c.db"
+    with running_gateway(url=url, upstream=upstream, gateway__body_timeout_seconds=0.3) as gateway:
         yield gateway
 
 
@@ -183,8 +191,12 @@ class TestWorkers:
 def workers_of(gateway):
     """The processes that serve: children that were started by spawning, not the tracker of resources."""
     children = Path(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children").read_text().split()
-    commands = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
-    return [child for child, command in commands.items() if b"spawn_main" in command]
+    found = []
+    for child in map(int, children):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(child)
+    return found
 
 
 class TestTheEnd:
@@ -241,6 +253,36 @@ class TestNeverInTheWay:
             assert httpx.get(f"{gateway.root}/readyz").json()["cache"] == "unavailable"
             assert httpx.get(f"{gateway.root}/healthz").status_code == 200
         assert upstream.questions().count("without a store") == 2
+
+
+class TestSlowAndEndless:
+    """What a client may do before its request can be looked at."""
+
+    @pytest.mark.parametrize(
+        ("sent", "status"),
+        [
+            (b"", b"408"),
+            (b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-slow: ", b"408"),
+            (b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{", b"408"),
+            (b"POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{", b"408"),
+            (b"GET /healthz HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 300_000, b"431"),
+        ],
+        ids=["nothing", "headers", "body", "passed body", "endless headers"],
+    )
+    def test_a_client_that_takes_too_long_is_let_go(self, impatient, sent, status):
+        with socket.create_connection(("127.0.0.1", httpx.URL(impatient.root).port)) as connection:
+            connection.settimeout(10)
+            answer = b""
+            with contextlib.suppress(ConnectionError):  # it may have hung up before it had read everything
+                connection.sendall(sent)
+                while data := connection.recv(65536):
+                    answer += data
+        assert answer.startswith(b"HTTP/1.1 " + status) or (status == b"431" and answer == b"")
+
+    def test_a_connection_is_kept_between_requests(self, impatient):
+        with httpx.Client() as client:
+            for _ in range(3):
+                assert client.get(f"{impatient.root}/healthz").status_code == 200
 
 
 class TestUsage:

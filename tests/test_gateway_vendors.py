@@ -237,6 +237,20 @@ class TestAcross:
         assert told.output_text == as_message.content[0].text == TEXT
         assert told.usage.total_tokens == 12
 
+    def test_a_text_that_was_a_response_is_told_as_a_completion(self, server, gpt):
+        before = len(server.seen)
+        made = gpt.responses.create(model="m", input="and back", store=False)
+        told = gpt.chat.completions.create(model="m", messages=[{"role": "user", "content": "and back"}])
+        assert len(server.seen) == before + 1
+        assert made.output_text == told.choices[0].message.content == TEXT
+
+    def test_a_response_that_the_vendor_keeps_is_never_another_apis_answer(self, server, gpt):
+        before = len(server.seen)
+        gpt.chat.completions.create(model="m", messages=[{"role": "user", "content": "kept by default"}])
+        kept = gpt.responses.create(model="m", input="kept by default")
+        assert len(server.seen) == before + 2
+        assert kept.id == f"resp_{len(server.seen)}"
+
     def test_an_answer_that_holds_thinking_is_made_anew_for_another_api(self, server, gpt, claude):
         before = len(server.seen)
         claude.messages.create(**asked("with thinking"))

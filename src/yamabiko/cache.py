@@ -165,22 +165,16 @@ class Cache:
         )
 
     async def feedback(
-        self,
-        hit_id: str,
-        *,
-        ok: bool,
-        request: str | Request | None = None,
-        tenant: str | None = None,
-        user: str | None = None,
+        self, hit_id: str, *, ok: bool, request: str | Request | None = None, whose: Selector | None = None
     ) -> None:
         """What a person says of a hit. ``ok=False``: at once and for good, that answer never again for that question.
 
-        ``hit_id``: ``Hit.id``. ``request``: what was asked, for an experiment's report. ``tenant``, ``user``: who says it;
-        None: whoever may speak of all. What is said unasked never counts for a certificate. Raises ``InvalidRequest``
-        for an id that this cache did not give, or not to them, and ``StoreError`` where nothing could be noted.
+        ``hit_id``: ``Hit.id``. ``request``: what was asked, for an experiment's report. ``whose``: tenant and user of
+        whom says it; None: anybody's. What is said unasked never counts for a certificate. Raises ``InvalidRequest``
+        for an id that this cache did not give, or not to them, and ``StoreError`` where it could not be noted.
         """
         asked = None if request is None else as_request(request)
-        await self._learner.feedback(hit_id, ok=ok, request=asked, tenant=tenant, user=user)
+        await self._learner.feedback(hit_id, ok=ok, request=asked, whose=whose)
 
     # Around the path.
 

@@ -184,6 +184,9 @@ class GatewaySettings:
         repr=False,
         metadata=_about("API keys of upstreams, instead of the clients' own; never shown", "key"),
     )
+    tenants_path: str = field(
+        default="", metadata=_about("table of keys and tenants (TOML); empty: each credential is a tenant of its own")
+    )
     max_body_bytes: int = field(default=32 * 1024**2, metadata=_about("longest request that is read", "bytes", 1024))
     max_reply_bytes: int = field(default=64 * 1024**2, metadata=_about("longest reply that is read", "bytes", 1024))
     max_in_flight: int = field(
@@ -208,6 +211,8 @@ class GatewaySettings:
     replay_seconds: float = field(
         default=0.0, metadata=_about("pause between the pieces of a stored stream; 0: none", "seconds", 0, 60)
     )
+    access_log: bool = field(default=False, metadata=_about("a line of JSON on standard output for each request"))
+    traces: str = field(default="", metadata=_about("root of an OTLP collector; empty: as OTEL_ variables say"))
 
     def __post_init__(self) -> None:
         _check(self, "gateway.")

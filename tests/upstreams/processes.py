@@ -24,7 +24,11 @@ class Upstream:
 
     def questions(self):
         """The last turns of all that was asked and could be read."""
-        bodies = [json.loads(call["body"]) for call in self.calls() if call["path"].endswith("/chat/completions")]
+        bodies = [
+            json.loads(call["body"].encode("latin-1"))
+            for call in self.calls()
+            if call["path"].endswith("/chat/completions")
+        ]
         return [body["messages"][-1]["content"] for body in bodies if isinstance(body["messages"], list)]
 
     def open(self, gate):
@@ -79,7 +83,7 @@ def ordered(order):
 
 
 @contextmanager
-def running_gateway(*arguments, url, upstream=None, **settings):
+def running_gateway(*arguments, url, upstream=None, stdout=None, **settings):
     """``yamabiko serve``; settings by their name with ``__`` for the dot: ``gateway__retries=0``."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith("YAMABIKO_")}
     settings.setdefault("embedder__kind", "none")
@@ -88,7 +92,7 @@ def running_gateway(*arguments, url, upstream=None, **settings):
     command = [sys.executable, "-m", "yamabiko.cli", "--url", url, "serve", "--port", "0", *arguments]
     if upstream is not None:
         command += ["--upstream", f"openai={upstream.url}"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ)
+    process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environ)
     lines = []
     try:
         for line in process.stderr:

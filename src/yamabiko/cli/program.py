@@ -10,6 +10,7 @@ from yamabiko.cli.calibrate import calibrate
 from yamabiko.cli.demo import demo, demo_half
 from yamabiko.cli.experiment import experiment
 from yamabiko.cli.explain import explain
+from yamabiko.cli.key import key
 from yamabiko.cli.migrate import migrate
 from yamabiko.cli.near_misses import near_misses
 from yamabiko.cli.reindex import reindex
@@ -67,6 +68,7 @@ for command in (
     shadow,
     near_misses,
     experiment,
+    key,
     settings,
     completion,
 ):

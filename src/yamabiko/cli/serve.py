@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -99,12 +100,16 @@ class Make:
 
         settings = self.settings()
         if not self.demo:
-            return build(settings)
+            return build(settings, environ=os.environ)
         from yamabiko.gateway.simulated import SimulatedUpstream
 
         simulated = Upstream.parse("openai", "http://simulated.invalid/v1")
         return build(
-            settings, upstreams=(simulated,), transport=SimulatedUpstream(dialects(), _answers()), identify=local
+            settings,
+            upstreams=(simulated,),
+            transport=SimulatedUpstream(dialects(), _answers()),
+            identify=local,
+            environ=os.environ,
         )
 
 

@@ -161,7 +161,18 @@ class ScoreModel:
 
     def score(self, values: Sequence[float]) -> float:
         """How right the candidate looks, in (0, 1). It never falls when the similarity alone rises."""
-        return _sigmoid(self.intercept + sum([term.weight * term.height(values) for term in self.terms]))
+        total = 0.0
+        for term in self.terms:
+            weight, height = term.weight, 1.0
+            for feature, low, high in term.ramps:
+                value = values[feature]
+                if value <= low:
+                    break
+                if value < high:
+                    height *= (value - low) / (high - low)
+            else:
+                total += weight * height
+        return _sigmoid(self.intercept + total)
 
     def contributions(self, values: Sequence[float]) -> tuple[tuple[str, float, float], ...]:
         """(name, value, weight times height) of what moves this score, the greatest first, in units of log odds.

@@ -306,9 +306,16 @@ def _near(left: Sequence[str], right: Sequence[str]) -> tuple[list[str], list[st
     """Words that pair off by similar letters, of either side."""
     paired: list[str] = []
     taken: list[str] = []
+    partners = right[:12]
     for word in left[:12]:
-        for partner in right[:12]:
-            if (word[0] == partner[0] or word[0] > "z") and partner not in taken and alike(word, partner):
+        first = word[0]
+        for partner in partners:
+            if first > "z":
+                if partner not in taken and (word in partner or partner in word):
+                    paired.append(word)
+                    taken.append(partner)
+                    break
+            elif first == partner[0] and partner not in taken and alike(word, partner):
                 paired.append(word)
                 taken.append(partner)
                 break

@@ -167,6 +167,8 @@ class Answering:
 
     async def _alone(self, call: Call, reason: MissReason, why: str) -> None:
         request = call.asked.request
+        if not call.exchange.controls.forward:
+            raise _not_stored()
         miss = Miss(request=request, key=None, canonical=normalise(request), reason=reason, reasons=(why,))
         call.exchange.outcome = miss
         await _unless_gone(self._by_oneself(call, Relay(alone=True)), call)

@@ -34,6 +34,7 @@ from yamabiko.gateway.exchange import (
     no_controls,
 )
 from yamabiko.gateway.passing import Incoming, Passing, target_of
+from yamabiko.gateway.paths import template
 from yamabiko.gateway.proxy import Proxy
 from yamabiko.gateway.routes import Route, Routes
 from yamabiko.gateway.upstream_call import Call, is_ambiguous
@@ -71,6 +72,7 @@ class Gateway:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.in_flight = 0
+        self.head_seconds = settings.body_timeout_seconds
         self._open_cache = open_cache
         self._settings = settings
         self._proxy = proxy
@@ -82,7 +84,7 @@ class Gateway:
         self._own: Mapping[str, App] = {"healthz": self._healthz, "readyz": self._readyz, **(own or {})}
         self._clock = clock
         self._dates = header.Dates()
-        self._passing = Passing(proxy, about=about, clock=clock)
+        self._passing = Passing(proxy, idle_seconds=settings.body_timeout_seconds, about=about, clock=clock)
         self._answering = Answering(proxy, settings, about=about, dates=self._dates)
         self._reopening: asyncio.Task[None] | None = None
 
@@ -121,6 +123,8 @@ class Gateway:
                 await self.cache.close()
         finally:
             await self._proxy.close()
+            for observer in self._observers:
+                await observer.close()
 
     async def _reopen(self) -> None:
         while self._answering.cache is None:
@@ -152,7 +156,13 @@ class Gateway:
                 return
             route = self._routes.passed(path, scope["headers"])
         name = "pass" if route is None or route.dialect is None else route.dialect.name
-        exchange = Exchange(method=scope["method"], route=name, started=self._clock())
+        exchange = Exchange(
+            method=scope["method"],
+            route=name,
+            started=self._clock(),
+            path=template(path, read=name != "pass"),
+            observers=self._observers,
+        )
         incoming = Incoming(scope, receive, Client(send, exchange, self._clock), exchange)
         for observer in self._observers:
             observer.begun(exchange, scope)
@@ -161,6 +171,8 @@ class Gateway:
             await self._routed(route, incoming)
         except Refused as refused:
             await self._refuse(refused, None if route is None else route.dialect, incoming)
+        except asyncio.CancelledError:  # the server ends, and this took too long
+            await self._refuse(_ending(), None if route is None else route.dialect, incoming)
         finally:
             self.in_flight -= 1
             exchange.seconds = self._clock() - exchange.started
@@ -254,7 +266,7 @@ class Gateway:
                 async with asyncio.timeout(self._settings.body_timeout_seconds):
                     return await self._long_body(first, receive)
             except TimeoutError:
-                raise Refused(408, "timeout", "the request's body took too long", headers=_CLOSE) from None
+                raise Refused(408, "timeout", "the request's body took too long", headers=header.CLOSE) from None
         if len(first) > self._settings.max_body_bytes:
             raise self._too_long()
         return first
@@ -266,7 +278,7 @@ class Gateway:
                 raise self._too_long()
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise Refused(400, "client_gone", "the request broke off", headers=_CLOSE)
+                raise Refused(400, "client_gone", "the request broke off", headers=header.CLOSE)
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             more = message.get("more_body", False)
@@ -276,7 +288,7 @@ class Gateway:
 
     def _too_long(self) -> Refused:
         limit = self._settings.max_body_bytes
-        return Refused(413, "request_too_large", f"the request is longer than {limit} bytes", headers=_CLOSE)
+        return Refused(413, "request_too_large", f"the request is longer than {limit} bytes", headers=header.CLOSE)
 
     # Whether it is well.
 
@@ -290,13 +302,13 @@ class Gateway:
         await _plain(send, 200, {"status": "ready", "cache": cache, "in_flight": self.in_flight})
 
 
-_CLOSE = ((b"connection", b"close"),)
-"""With an answer to a request that was not read to its end."""
-
-
 def _overloaded() -> Refused:
     wait = ((b"retry-after", b"1"),)
     return Refused(503, "overloaded", "the gateway has as many requests in flight as it may", headers=wait)
+
+
+def _ending() -> Refused:
+    return Refused(503, "ending", "the gateway ends, and did not wait any longer", headers=header.CLOSE)
 
 
 def _model_unknown() -> Refused:

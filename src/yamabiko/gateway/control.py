@@ -14,7 +14,7 @@ from typing import Any
 from yamabiko.core.guards import GUARDS, MODES
 from yamabiko.errors import ConfigurationError
 from yamabiko.gateway.exchange import Caller, Exchange, Headers, Refused
-from yamabiko.gateway.fields import delta_seconds, directives, parameter
+from yamabiko.gateway.fields import delta_seconds, directives
 from yamabiko.types import PLAIN, Controls, Hit, Miss, MissReason, Policy
 
 POLICY_HEADER = "X-Yamabiko-Policy"
@@ -189,10 +189,9 @@ def _detail(hit: Hit, exchange: Exchange) -> str:
 def _of_miss(miss: Miss, exchange: Exchange) -> list[tuple[bytes, bytes]]:
     status = "Yamabiko"
     if exchange.controls.forward:
-        status += parameter("fwd", _FORWARDED.get(miss.reason, "bypass" if miss.key is None else "miss"))
-        if exchange.upstream_status:
-            status += parameter("fwd-status", exchange.upstream_status)
-        status += parameter("collapsed", True) if exchange.shared else ""
+        status += "; fwd=" + _FORWARDED.get(miss.reason, "bypass" if miss.key is None else "miss")
+        status += f"; fwd-status={exchange.upstream_status}" if exchange.upstream_status else ""
+        status += "; collapsed" if exchange.shared else ""
     status += f'; key="{miss.key.hex[:16]}"' if miss.key is not None else ""
     told = [(b"cache-status", f"{status}; detail={miss.reason}".encode()), (b"x-yamabiko-reason", miss.reason.encode())]
     if miss.similarity is not None:

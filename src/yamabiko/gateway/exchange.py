@@ -7,11 +7,13 @@ is told when the exchange is over.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from yamabiko.types import PLAIN, Controls, Hit, Miss
+from yamabiko.types import PLAIN, Controls, Hit, Miss, Reply
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 """Names in small letters, and values, as ASGI has them."""
@@ -65,12 +67,15 @@ class Exchange:
     cache was not asked. ``shared``: another caller's generation answered. ``stale_if_error``: the upstream failed, and
     a stored answer took its place. ``error`` is the code of an error of the gateway's own. Times: ``started`` is of
     ``time.perf_counter``; ``*_seconds`` count from there, ``upstream_seconds`` from the call to the upstream's first
-    byte. ``upstream_headers``: what observers want to send along, such as a trace's context.
+    byte. ``path`` is a template: see ``yamabiko.gateway.paths``. ``trace`` names the trace in which it is told of, and
+    ``span`` is the tracer's own.
     """
 
     method: str
     route: str
     started: float
+    path: str = ""
+    observers: tuple[Observer, ...] = field(default=(), repr=False)
     upstream: str = ""
     caller: Caller = Caller()
     controls: Controls = PLAIN
@@ -92,7 +97,8 @@ class Exchange:
     seconds: float = 0.0
     request_bytes: int = 0
     response_bytes: int = 0
-    upstream_headers: Headers = ()
+    trace: str = ""
+    span: Any = field(default=None, repr=False)
 
 
 Identify: TypeAlias = Callable[[Scope], Caller]
@@ -104,6 +110,36 @@ Raises ``Refused`` (400).
 """
 
 
+@dataclass(slots=True, kw_only=True)
+class Asking:
+    """One call to an upstream, complete when it is over. An exchange may cause several, some of them after its end.
+
+    ``headers``: what observers want to send along, such as a trace's context. ``seconds`` is the whole call,
+    ``first_byte_seconds`` how long its status took; ``status`` is 0 where none came. ``error``: the code of what broke
+    it. ``reply``: what was read, where it was read to its end.
+    """
+
+    started: float
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    status: int = 0
+    attempts: int = 0
+    first_byte_seconds: float = 0.0
+    seconds: float = 0.0
+    error: str = "given_up"
+    reply: Reply | None = field(default=None, repr=False)
+    span: Any = field(default=None, repr=False)
+
+    def along(self, headers: Headers) -> list[tuple[bytes, bytes]]:
+        """These headers, with those of the observers in the place of others of the same name."""
+        names = {name for name, _ in self.headers}
+        return [*(pair for pair in headers if pair[0] not in names), *self.headers]
+
+    def answered(self, status: int, attempts: int) -> None:
+        """Status and headers are there."""
+        self.status, self.attempts = status, attempts
+        self.first_byte_seconds = time.perf_counter() - self.started
+
+
 class Observer:
     """Is told of every exchange, on the event loop; must be quick. Override what is of interest."""
 
@@ -112,6 +148,32 @@ class Observer:
 
     def ended(self, exchange: Exchange) -> None:
         """The last byte has left, or there is nobody to send it to."""
+
+    def asking(self, exchange: Exchange, call: Asking) -> None:
+        """An upstream is about to be asked; ``call.headers`` may be added to."""
+
+    def asked(self, exchange: Exchange, call: Asking) -> None:
+        """That call is over, whatever it came to."""
+
+    async def close(self) -> None:
+        """The gateway stops."""
+
+
+@contextmanager
+def asking(exchange: Exchange) -> Iterator[Asking]:
+    """Around one call to an upstream: its observers are told. Whoever calls sets ``error`` to nothing at its end."""
+    call = Asking(started=time.perf_counter())
+    for observer in exchange.observers:
+        observer.asking(exchange, call)
+    try:
+        yield call
+    except Refused as refused:
+        call.error = refused.code
+        raise
+    finally:
+        call.seconds = time.perf_counter() - call.started
+        for observer in exchange.observers:
+            observer.asked(exchange, call)
 
 
 def by_credential(scope: Scope) -> Caller:

@@ -1,7 +1,4 @@
-"""Header fields as the RFCs have them: directives that come in, structured fields that go out. Pure.
-
-Source: RFC 9111, 5.2 (Cache-Control, June 2022); RFC 9651 (Structured Field Values, September 2024).
-"""
+"""``Cache-Control`` as it comes in. Pure. Source: RFC 9111, 5.2 (June 2022)."""
 
 from __future__ import annotations
 
@@ -11,8 +8,6 @@ from collections.abc import Mapping
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _DIRECTIVE = re.compile(rf'[ \t]*(?:({_WORD})(?:=(?:({_WORD})|"((?:[^"\\]|\\.)*)"))?)?[ \t]*(?:,|$)')
 _DELTA = re.compile(r"[0-9]+")
-_SF_TOKEN = re.compile(r"[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*")
-_SF_KEY = re.compile(r"[a-z*][a-z0-9_.*-]*")
 _LARGEST = 2**31
 """Seconds beyond this are as good as for ever. Source: RFC 9111, 1.2.2."""
 
@@ -41,23 +36,3 @@ def delta_seconds(text: str | None) -> float:
     if text is None or not _DELTA.fullmatch(text):
         return 0.0
     return float(_LARGEST) if len(text) > 10 else float(min(int(text), _LARGEST))
-
-
-def token(text: str) -> str:
-    """A token. Raises ``ValueError`` for a text that is none."""
-    if not _SF_TOKEN.fullmatch(text):
-        raise ValueError("this is no token")
-    return text
-
-
-def string(text: str) -> str:
-    """A string in quotes; what is not printable ASCII becomes a question mark."""
-    plain = "".join(letter if " " <= letter <= "~" else "?" for letter in text)
-    return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def parameter(name: str, value: object) -> str:
-    """``; name=value``, where the value is True (left out), a whole number, or serialised already."""
-    if not _SF_KEY.fullmatch(name):
-        raise ValueError("this is no key")
-    return f"; {name}" if value is True else f"; {name}={value}"

@@ -11,6 +11,8 @@ from yamabiko.types import Hit, Miss
 JSON = (b"content-type", b"application/json")
 EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+CLOSE = ((b"connection", b"close"),)
+"""With an answer to a request that was not read to its end."""
 
 _HOP_BY_HOP = frozenset(
     {

@@ -32,13 +32,13 @@ slow hash would protect nobody. Pure: the text of the file comes in.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import ipaddress
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hmac import compare_digest
 from types import MappingProxyType
 from typing import Any, Literal, Self, TypeAlias
 
@@ -142,7 +142,7 @@ class Table:
         """
         digest, found = hash_of(given), None
         for key in self.keys:
-            if hmac.compare_digest(key.hash, digest):
+            if compare_digest(key.hash, digest):
                 found = key
         return None if found is None or (found.expires is not None and found.expires <= now) else found
 
@@ -151,15 +151,29 @@ class Table:
         return self.limits.get(tenant, self.default)
 
 
-def line_for(key: str, *, tenant: str, user: str = "", role: str = "client", expires: str = "") -> str:
+def lines_for(
+    key: str,
+    *,
+    tenant: str,
+    user: str = "",
+    role: Literal["client", "admin"] = "client",
+    expires: datetime | None = None,
+) -> str:
     """The lines of the table for a new key, which they don't hold. Raises ``ConfigurationError``."""
-    lines = ["[[keys]]", f'hash = "{hash_of(key.encode()).hex()}"', f'tenant = "{tenant}"']
-    lines += [f'user = "{user}"'] if user else []
+    lines = ["[[keys]]", f'hash = "{hash_of(key.encode()).hex()}"', f"tenant = {_quoted(tenant)}"]
+    lines += [f"user = {_quoted(user)}"] if user else []
     lines += [f'role = "{role}"'] if role != "client" else []
-    lines += [f"expires = {expires}"] if expires else []
+    lines += [f"expires = {expires.isoformat()}"] if expires is not None else []
     text = "\n".join(lines) + "\n"
     Table.parse(text)
     return text
+
+
+def _quoted(name: str) -> str:
+    """A name in TOML; one that would need more than quotes is none."""
+    if name != EVERY_TENANT:
+        _name(name, "the key")
+    return f'"{name}"'
 
 
 def _key(number: int, tree: object) -> Key:

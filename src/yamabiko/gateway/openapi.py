@@ -1,4 +1,4 @@
-"""The description of the gateway's own endpoints: OpenAPI 3.1. What passes on to an upstream is described by its vendor.
+"""The description of the gateway's own endpoints: OpenAPI 3.1. What passes on to an upstream its vendor describes.
 
 Source: OpenAPI Specification 3.1.1 (October 2024). ``tests/test_gateway_ops.py`` compares it with what is served.
 """

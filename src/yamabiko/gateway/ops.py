@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -97,7 +97,7 @@ class Asking:
 
 
 class Ops:
-    """An ASGI application for ``/yamabiko/...``. ``cache`` gives None while there is none. ``identify`` knows clients."""
+    """An ASGI application for ``/yamabiko/...``; ``cache`` gives None while there is none, ``identify`` who calls."""
 
     def __init__(self, cache: Callable[[], Cache | None], tenants: Tenants, identify: Identify) -> None:
         self._cache = cache
@@ -154,14 +154,14 @@ class Ops:
             raise Refused(400, "invalid_body", why) from None
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
-                await asking.cache.feedback(said.hit, ok=said.ok, tenant=tenant, user=user)
+                await asking.cache.feedback(said.hit, ok=said.ok, whose=Selector(tenant=tenant, user=user))
         except InvalidRequest:
             raise _not_there() from None
         return Answer(204)
 
     async def _remove(self, asking: Asking) -> Answer:
         only = scope_of(self._tenants.administrator(asking.scope))
-        conditions = dict(asking.query(_CONDITIONS))
+        conditions: dict[str, Any] = dict(asking.query(_CONDITIONS))
         if not conditions:
             raise Refused(400, "invalid_query", f"say what is to go, by one or more of {', '.join(_CONDITIONS)}")
         if only is not None and conditions.setdefault("tenant", only) != only:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, NamedTuple
@@ -9,8 +10,8 @@ from typing import Any, NamedTuple
 import httpx
 
 from yamabiko.gateway.client import Client, Receive, unless_gone
-from yamabiko.gateway.exchange import Exchange, Headers, Refused, Scope
-from yamabiko.gateway.headers import to_client, to_upstream
+from yamabiko.gateway.exchange import Exchange, Refused, Scope, asking
+from yamabiko.gateway.headers import CLOSE, to_client, to_upstream
 from yamabiko.gateway.proxy import Proxy, broken_off, failed
 from yamabiko.gateway.routes import Route
 
@@ -27,19 +28,28 @@ class Incoming(NamedTuple):
 
 
 class Passing:
-    """Passes requests on, and answers back, reading neither; a call ends when its client goes away."""
+    """Passes requests on, and answers back, reading neither; a call ends when its client goes away.
+
+    ``idle_seconds``: how long a client may pause in the midst of a body.
+    """
 
     def __init__(
-        self, proxy: Proxy, *, about: Callable[[Exchange], list[tuple[bytes, bytes]]], clock: Callable[[], float]
+        self,
+        proxy: Proxy,
+        *,
+        idle_seconds: float,
+        about: Callable[[Exchange], list[tuple[bytes, bytes]]],
+        clock: Callable[[], float],
     ) -> None:
         self._proxy = proxy
+        self._idle_seconds = idle_seconds
         self._about = about
         self._clock = clock
 
     async def on(self, route: Route, incoming: Incoming, body: bytes | None = None) -> None:
         """Pass one request on. ``body``: where it has been read already. Raises ``Refused``."""
         if body is None and any(name in _BODY for name, _ in incoming.scope["headers"]):
-            response = await self._sent(route, incoming, _pieces(incoming))
+            response = await self._sent(route, incoming, _pieces(incoming, self._idle_seconds))
             await _watched(self._copy(response, incoming), incoming)
         else:
             await _watched(self._answered(route, incoming, body), incoming)
@@ -51,16 +61,17 @@ class Passing:
         self, route: Route, incoming: Incoming, content: bytes | AsyncIterator[bytes] | None
     ) -> httpx.Response:
         scope, exchange = incoming.scope, incoming.exchange
-        headers: Headers = (
-            *to_upstream(scope["headers"], read=False, own_key=bool(route.upstream.key)),
-            *route.upstream.credentials(),
-            *exchange.upstream_headers,
-        )
-        started = self._clock()
+        kept = to_upstream(scope["headers"], read=False, own_key=bool(route.upstream.key))
         target = target_of(route, scope)
-        response, exchange.attempts = await self._proxy.send(route.upstream, scope["method"], target, headers, content)
+        with asking(exchange) as told:
+            headers = [*told.along(kept), *route.upstream.credentials()]
+            response, exchange.attempts = await self._proxy.send(
+                route.upstream, scope["method"], target, headers, content
+            )
+            told.answered(response.status_code, exchange.attempts)
+            told.error = ""
         exchange.upstream_status = response.status_code
-        exchange.upstream_seconds = self._clock() - started
+        exchange.upstream_seconds = told.first_byte_seconds
         return response
 
     async def _copy(self, response: httpx.Response, incoming: Incoming) -> None:
@@ -88,11 +99,15 @@ async def _watched(work: Coroutine[Any, Any, None], incoming: Incoming) -> None:
         incoming.exchange.error = incoming.exchange.error or "client_gone"
 
 
-async def _pieces(incoming: Incoming) -> AsyncIterator[bytes]:
-    """A request's body as it comes in. Raises ``Refused`` where the client goes away."""
+async def _pieces(incoming: Incoming, idle_seconds: float) -> AsyncIterator[bytes]:
+    """A request's body as it comes in. Raises ``Refused`` where the client goes away, or pauses too long."""
     more = True
     while more:
-        message = await incoming.receive()
+        try:
+            async with asyncio.timeout(idle_seconds):
+                message = await incoming.receive()
+        except TimeoutError:
+            raise Refused(408, "timeout", "the request's body took too long", headers=CLOSE) from None
         if message["type"] == "http.disconnect":
             raise Refused(400, "client_gone", "the request broke off")
         data: bytes = message.get("body", b"")

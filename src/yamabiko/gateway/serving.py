@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from yamabiko.build import open_cache
+from yamabiko.build import make_embedder, open_cache
 from yamabiko.cache import Cache
 from yamabiko.gateway.app import Gateway
+from yamabiko.gateway.breaker import Guarded
+from yamabiko.gateway.control import Control, about
 from yamabiko.gateway.dialect import Dialect
 from yamabiko.gateway.dialects.chat import Chat
 from yamabiko.gateway.dialects.messages import Messages
 from yamabiko.gateway.dialects.responses import Responses
-from yamabiko.gateway.exchange import Identify, Observer, by_credential
+from yamabiko.gateway.exchange import Identify, Observer
+from yamabiko.gateway.limits import Rooms
+from yamabiko.gateway.observing import observing
+from yamabiko.gateway.ops import Ops, Readiness
+from yamabiko.gateway.protocol import Bounded
 from yamabiko.gateway.proxy import Proxy, Upstream, upstreams_of
 from yamabiko.gateway.routes import Routes
+from yamabiko.gateway.scrape import FOLDER_VARIABLE
+from yamabiko.gateway.tenants import Tenants, table_of
 from yamabiko.settings import GatewaySettings, Settings
 
 if TYPE_CHECKING:
@@ -45,25 +57,49 @@ def build(
     *,
     upstreams: Sequence[Upstream] = (),
     transport: httpx.AsyncBaseTransport | None = None,
-    identify: Identify = by_credential,
+    identify: Identify | None = None,
     observers: Sequence[Observer] = (),
+    environ: Mapping[str, str] = MappingProxyType({}),
 ) -> Gateway:
     """The application. ``upstreams`` and ``transport`` take the place of those that the settings name, and of the net.
 
+    ``identify`` takes the place of the table of keys for clients, and not for administrators. ``environ``: see
+    ``observing``.
     Raises ``ConfigurationError``.
     """
 
     async def opening() -> Cache:
-        return await open_cache(settings=settings)
+        embedder = make_embedder(settings.embedder)
+        return await open_cache(
+            settings=settings,
+            embedder=None if embedder is None else Guarded(embedder),
+            hooks=[looking_on.metrics],
+        )
 
-    return Gateway(
+    def cache() -> Cache | None:
+        return gateway.cache
+
+    asked = upstreams or upstreams_of(settings.gateway)
+    looking_on = observing(settings.gateway, asked, environ, cache)
+    tenants = Tenants(table_of(settings.gateway))
+    clients = identify or tenants
+    rooms = Rooms(cache, time.monotonic)
+    gateway = Gateway(
         opening,
         settings.gateway,
         Proxy(settings.gateway, transport),
-        Routes(upstreams or upstreams_of(settings.gateway), dialects()),
-        identify=identify,
-        observers=observers,
+        Routes(asked, dialects()),
+        identify=clients,
+        read_controls=Control(settings.policy, rooms.has_room),
+        observers=(*observers, *looking_on.observers, rooms),
+        about=about,
+        own={
+            "yamabiko": looking_on.logged(Ops(cache, tenants, clients)),
+            "readyz": Readiness(cache, lambda: gateway.in_flight),
+            "metrics": looking_on.scrape,
+        },
     )
+    return gateway
 
 
 def run(
@@ -79,6 +115,7 @@ def run(
         host=settings.host,
         port=settings.port,
         workers=workers,
+        http=Bounded,
         ws="none",
         lifespan="on",
         log_level=logging.WARNING,
@@ -93,8 +130,10 @@ def run(
     host, port = bound.getsockname()[:2]
     begun = partial(listening, host, port)
     if workers > 1:
-        several = _Several(config, [bound], begun)
-        several.run()
+        with TemporaryDirectory(prefix="yamabiko-metrics-", ignore_cleanup_errors=True) as folder:
+            os.environ.setdefault(FOLDER_VARIABLE, folder)  # where Prometheus' client looks, in each worker
+            several = _Several(config, [bound], begun)
+            several.run()
         return several.ready
     signal.signal(signal.SIGTERM, _exit)  # uvicorn ends in its own way, and then raises the signal once more
     server = _One(config, begun)

@@ -18,6 +18,7 @@ from yamabiko.gateway.exchange import Caller, Headers, Refused, Scope, by_creden
 from yamabiko.gateway.headers import KEY_PREFIX
 from yamabiko.gateway.keys import EVERY_TENANT, NAME, Key, Table
 from yamabiko.gateway.limits import Buckets
+from yamabiko.settings import GatewaySettings
 
 LOOK_AGAIN_SECONDS = 1.0
 """How soon a change of the file is seen."""
@@ -68,6 +69,17 @@ class KeyFile:
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise ConfigurationError(f"the table of keys can't be read: {why}") from None
+
+
+def table_of(settings: GatewaySettings) -> Callable[[], Table]:
+    """The table that the settings name; without one, each credential is a tenant of its own and nobody administers.
+
+    Raises ``ConfigurationError``.
+    """
+    if settings.tenants_path:
+        return KeyFile(Path(settings.tenants_path))
+    table = Table(unknown="own")
+    return lambda: table
 
 
 class Tenants:

@@ -19,7 +19,7 @@ import msgspec
 from yamabiko.errors import InvalidRequest
 from yamabiko.gateway.client import Client, Receive
 from yamabiko.gateway.dialect import Asked, Dialect
-from yamabiko.gateway.exchange import Exchange, Headers, Refused
+from yamabiko.gateway.exchange import Asking, Exchange, Headers, Refused, asking
 from yamabiko.gateway.headers import to_client, to_upstream
 from yamabiko.gateway.proxy import Proxy, Upstream, broken_off, failed
 from yamabiko.gateway.relay import Relay
@@ -71,26 +71,16 @@ async def generate(proxy: Proxy, call: Call, relay: Relay, *, max_bytes: int) ->
 
     Raises ``Answered`` and ``Refused``; ``relay`` is closed whatever happens.
     """
-    exchange, started = call.exchange, time.perf_counter()
     broken = "given_up"
     try:
-        headers = to_upstream(call.headers, read=True, own_key=bool(call.upstream.key))
-        headers += [*call.upstream.credentials(), *exchange.upstream_headers]
-        response, exchange.attempts = await proxy.send(call.upstream, "POST", call.target, headers, call.body)
-        async with aclosing(response):
-            exchange.upstream_status = response.status_code
-            exchange.upstream_seconds = time.perf_counter() - started
-            told = to_client(response.headers.raw)
-            if not response.is_success:
-                raise Answered(response.status_code, told, await _whole(response, call.upstream, max_bytes))
-            events = response.headers.get("content-type", "").startswith("text/event-stream")
-            work = _events if events else _body
-            async with aclosing(work(call, relay, response, told, max_bytes)) as items:
+        with asking(call.exchange) as told:
+            async with aclosing(_asked(proxy, call, relay, told, max_bytes)) as items:
                 async for item in items:
                     if isinstance(item, Reply):
-                        broken = ""
+                        broken = told.error = ""
+                        told.reply = replace(item, latency_seconds=time.perf_counter() - told.started)
                         relay.close()
-                        yield replace(item, latency_seconds=time.perf_counter() - started)
+                        yield told.reply
                     else:
                         yield item
     except Refused as refused:
@@ -98,6 +88,29 @@ async def generate(proxy: Proxy, call: Call, relay: Relay, *, max_bytes: int) ->
         raise
     finally:
         relay.close(broken)
+
+
+async def _asked(
+    proxy: Proxy, call: Call, relay: Relay, told: Asking, max_bytes: int
+) -> AsyncGenerator[str | Reply, None]:
+    exchange, upstream = call.exchange, call.upstream
+    headers = told.along(to_upstream(call.headers, read=True, own_key=bool(upstream.key)))
+    headers += upstream.credentials()
+    response, exchange.attempts = await proxy.send(upstream, "POST", call.target, headers, call.body)
+    async with aclosing(response):
+        exchange.upstream_status = response.status_code
+        told.answered(response.status_code, exchange.attempts)
+        exchange.upstream_seconds = told.first_byte_seconds
+        kept = to_client(response.headers.raw)
+        if not response.is_success:
+            body = await _whole(response, upstream, max_bytes)
+            told.error = ""
+            raise Answered(response.status_code, kept, body)
+        events = response.headers.get("content-type", "").startswith("text/event-stream")
+        work = _events if events else _body
+        async with aclosing(work(call, relay, response, kept, max_bytes)) as items:
+            async for item in items:
+                yield item
 
 
 async def _whole(response: httpx.Response, upstream: Upstream, max_bytes: int) -> bytes:
@@ -135,7 +148,8 @@ async def _events(
     """An answer in server-sent events, up to the vendor's terminal event."""
     listener, parser = call.dialect.listener(), Parser()
     readable, done = "content-encoding" not in response.headers, False
-    relay.open(response.status_code, headers)
+    # Without its length: where a stream breaks off, an event that says so follows on it.
+    relay.open(response.status_code, [pair for pair in headers if pair[0] != b"content-length"])
     yield ""
     size = 0
     async with aclosing(_raw(response, call.upstream)) as pieces:

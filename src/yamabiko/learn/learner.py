@@ -262,28 +262,22 @@ class Learner:
         return (await self._judge.compare(question, stored, fresh)).verdict == "same"
 
     async def feedback(
-        self,
-        hit_id: str,
-        *,
-        ok: bool,
-        request: Request | None = None,
-        tenant: str | None = None,
-        user: str | None = None,
+        self, hit_id: str, *, ok: bool, request: Request | None = None, whose: Selector | None = None
     ) -> None:
         """See ``Cache.feedback``."""
         if self._ids is None:
             self._ids = HitIds(await load_secret(self._shared))
         ref = self._ids.parse(hit_id)
-        if (tenant, user) != (None, None):
-            await self._refuse_others(ref.entry_id, tenant, user)
+        if whose is not None:
+            await self._refuse_others(ref.entry_id, whose)
         await apply_feedback(ref, ok, self._store, self._shared, self._clock())
         if request is not None and self._experiments is not None:
             self._experiments.feedback(self._arm_of(request), ok=ok)
 
-    async def _refuse_others(self, entry_id: str, tenant: str | None, user: str | None) -> None:
+    async def _refuse_others(self, entry_id: str, whose: Selector) -> None:
         """Raises ``InvalidRequest`` unless the entry is this tenant's, and the user's where it is anybody's."""
-        async for entry in self._store.entries(Selector(id=entry_id, tenant=tenant)):
-            if user is None or entry.scope.user in ("", user):
+        async for entry in self._store.entries(Selector(id=entry_id, tenant=whose.tenant)):
+            if whose.user is None or entry.scope.user in ("", whose.user):
                 return
         raise InvalidRequest("this is no id of a hit that was given to this tenant and user, or its answer is gone")
 

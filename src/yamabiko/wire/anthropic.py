@@ -299,7 +299,8 @@ class Assembly:
         elif kind == "content_block_delta":
             self._unknown = not self._extend(event.get("index"), event["delta"]) or self._unknown
         elif kind == "message_delta":
-            self._message |= {name: value for name, value in event["delta"].items() if value is not None}
+            late = {name: value for name, value in event.items() if name not in ("type", "delta", "usage")}
+            self._message |= {name: value for name, value in (late | event["delta"]).items() if value is not None}
             first, last = self._message.get("usage"), event.get("usage")
             if isinstance(last, Mapping):  # running totals: what is told again replaces what was told at first
                 told = {name: value for name, value in last.items() if value is not None}

@@ -74,7 +74,9 @@ def check(asked: Reading, stored: Reading, modes: Mapping[str, Mode] = MODES) ->
 
     Guards don't mind which text is which. One finding does, and comes last, as ``truncation``'s: ``surplus``.
     """
-    on = {name: guard for name, guard in GUARDS.items() if modes.get(name, MODES[name]) != "off"}
+    on = GUARDS
+    if modes and modes is not MODES:
+        on = {name: guard for name, guard in GUARDS.items() if modes.get(name, MODES[name]) != "off"}
     found = [finding for guard in on.values() if (finding := guard(asked, stored)) is not None]
     if "truncation" in on and surplus(asked, stored):
         found.append(

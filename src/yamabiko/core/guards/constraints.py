@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from yamabiko.core.guards.aligned import narrowed
 from yamabiko.core.guards.lexicon import alike, context
+from yamabiko.core.guards.negation import denial
 from yamabiko.core.guards.reading import Finding, Reading, word_set
 
 _IDLE_EN = tuple(
@@ -34,6 +36,8 @@ _IDLE_EN = tuple(
         "set free",
         "sugar free",
         "duty free",
+        "only option",
+        "only choice",
         "hands free",
         "toll free",
         "all the best",
@@ -74,9 +78,10 @@ _ENGLISH: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("just", (" just ",), r""),
     (
         "but",
-        (" except ", " exception ", " excluding ", " besides ", " unless ", " other than ", "apart from", "aside from"),
+        (" except ", " exception ", " excluding ", " unless "),
         r"",
     ),
+    ("besides", (" besides ", " other than ", "apart from", "aside from", "addition to"), r""),
     ("but", (" but ",), r" (?:all (?:\w+ ){0,4}but (?!also )|(?:everything|everyone|anything) but )"),
     ("too", (" including ", "inclusive of", "as well as", "along with"), r""),
     (
@@ -173,7 +178,9 @@ _OPPOSITES = (
     ("every", "some"),
     ("free", "paid"),
 )
-_NARROWING: Mapping[str, float] = MappingProxyType({"only": 0.5, "but": 0.6, "free": 0.5, "too": 0.3, "within": 0.3})
+_NARROWING: Mapping[str, float] = MappingProxyType(
+    {"only": 0.5, "but": 0.6, "besides": 0.6, "free": 0.5, "too": 0.3, "within": 0.3}
+)
 """Marks that change an answer where the other text has nothing of the kind, and how much."""
 
 
@@ -225,6 +232,9 @@ def constraints(asked: Reading, stored: Reading) -> Finding | None:
     there = stored.of(moments)
     if any((what, "after" if side == "before" else "before") in there for what, side in asked.of(moments) - there):
         return Finding("constraints", "one is before what the other is after", 1.0)
+    detail = narrowed(asked, stored)
+    if detail:
+        return Finding("constraints", detail, 0.7)
     one, other = asked.of(marks), stored.of(marks)
     if one == other:
         return None
@@ -232,6 +242,7 @@ def constraints(asked: Reading, stored: Reading) -> Finding | None:
         if _across(one, other, left, right) or _across(other, one, left, right):
             return Finding("constraints", "they narrow the question in opposite ways", 1.0)
     lone = [kind for kind in one ^ other if kind in _NARROWING and not _said_otherwise(kind, one, other)]
+    lone = [kind for kind in lone if kind not in _SAVE or not _is_kept_out(stored if kind in one else asked)]
     if not lone:
         return None
     strength = max(_NARROWING[kind] for kind in lone)
@@ -248,5 +259,18 @@ def _said_otherwise(kind: str, one: frozenset[str], other: frozenset[str]) -> bo
     """Whether the text that lacks a mark has another one that may say the same."""
     lacking = other if kind in one else one
     if kind == "only":
-        return not lacking.isdisjoint({"just", "most"})
+        return not lacking.isdisjoint({"just", "most", "besides"})
+    if kind == "besides":
+        return not lacking.isdisjoint({"but", "too", "only"})
+    if kind in {"but", "too"} and "besides" in lacking:
+        return True
     return kind == "within" and not lacking.isdisjoint({"most", "under"})
+
+
+_SAVE = frozenset(("but", "besides"))
+_OTHER = word_set("other others another else rest rather")
+
+
+def _is_kept_out(reading: Reading) -> bool:
+    """Whether a text may say *other than* in other words: any other, not on Monday."""
+    return reading.language == "en" and (not reading.words.isdisjoint(_OTHER) or reading.of(denial).denies)

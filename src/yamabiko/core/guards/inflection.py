@@ -16,12 +16,33 @@ _PRINCIPAL_PARTS = (
     "shrink shrank shrunk, keep kept, build built, throw threw thrown, undo undid undone, redo redid redone, "
     "prove proven, shed shed, breathe breathed"
 )
+_OTHER_PARTS = (
+    "see saw seen, know knew known, choose chose chosen, bring brought, catch caught, hold held, meet met, "
+    "find found, lead led, beat beaten, bite bitten, steal stole stolen, drive drove driven, hear heard, make made, "
+    "break broke broken, eat ate eaten, feed fed, fight fought, hit hit, hurt hurt, strike struck, tell told, "
+    "think thought, speak spoke spoken"
+)
 _IRREGULAR: Mapping[str, str] = MappingProxyType({row.split()[0]: row for row in _PRINCIPAL_PARTS.split(", ")})
 _DOUBLED = word_set(
     "stop ship plug unplug cut get put shut ban begin forget forbid pin unpin skip drop log zip unzip quit let "
     "shed omit commit permit equip wrap unwrap win big hot sad wet thin fit dim slim"
 )
 _MUTE_E_KEPT = word_set("see free agree disagree")
+
+
+_BASE: Mapping[str, str] = MappingProxyType(
+    {
+        form: row.split()[0]
+        for rows in (_PRINCIPAL_PARTS, _OTHER_PARTS)
+        for row in rows.split(", ")
+        for form in row.split()[1:]
+    }
+)
+
+
+def base(form: str) -> str:
+    """The verb that an irregular form belongs to: ``sold`` is of ``sell``; any other word as it stands."""
+    return _BASE.get(form, form)
 
 
 def verb_forms(verb: str) -> Iterator[str]:

@@ -339,7 +339,7 @@ def flips(asked: Reading, stored: Reading) -> int:
             if not agreeing:
                 continue
         found.add((one.words[axis], other.words[axis]))
-    return len(found) + _prefixed(asked.words, stored.words) + _prefixed(stored.words, asked.words)
+    return len(found) + _prefixed(asked, stored) + _prefixed(stored, asked)
 
 
 _PREFIXES = ("un", "in", "im", "ir", "il", "dis", "non")
@@ -351,20 +351,21 @@ _NO_PREFIXES = word_set(
 """Words that begin like a prefix and aren't the opposite of what follows it."""
 
 
-def _prefixed(words: frozenset[str], others: frozenset[str]) -> int:
+def _prefixed(reading: Reading, against: Reading) -> int:
     """How many words of one text are words of the other one with a negative prefix: opened and unopened."""
-    count = 0
-    for word in words:
-        if (
-            word[:1] in "uidn"
-            and word.startswith(_PREFIXES)
-            and len(word) > 5
-            and word not in others
-            and word not in _NO_PREFIXES
-        ):
+    others = against.words
+    return sum(word not in others and base in others for word, base in reading.of(_negatives))
+
+
+def _negatives(reading: Reading) -> tuple[tuple[str, str], ...]:
+    """The words of a text that begin like a negative prefix, each with what follows it; not where the text has both."""
+    found = []
+    for word in reading.words:
+        if word[:1] in "uidn" and word.startswith(_PREFIXES) and len(word) > 5 and word not in _NO_PREFIXES:
             base = word[3:] if word.startswith(("dis", "non")) else word[2:]
-            count += base in others and base not in words and word not in _english().words
-    return count
+            if base not in reading.words and word not in _english().words:
+                found.append((word, base))
+    return tuple(found)
 
 
 def context(reading: Reading) -> frozenset[str]:

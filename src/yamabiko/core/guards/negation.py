@@ -24,6 +24,8 @@ class Denial:
     """Whether something is denied that need not be: not to find, not to remember."""
     asking: bool
     """Whether a negative question may say the same as a firm negation."""
+    unable: int = 0
+    """How many of the firm ones say what the asker is unable to do, which is another way to ask for help with it."""
 
     @property
     def denies(self) -> bool:
@@ -128,7 +130,31 @@ def _english(reading: Reading) -> Denial:
     for number, (firm, _) in enumerate(counts):
         if number < last and openings[number] not in _CONDITION:
             told += firm
-    return Denial(sum(firm for firm, _ in counts) - told, told, mild=mild, asking=asking)
+    firm = sum(firm for firm, _ in counts) - told
+    return Denial(firm, told, mild=mild, asking=asking, unable=min(firm, _unable(reading.tokens)))
+
+
+_CANNOT = word_set("cannot can't cant couldn't couldnt unable")
+_HELPING = word_set("help assist assistance support need want trying how problem problems trouble issue issues")
+
+
+def _unable(tokens: tuple[str, ...]) -> int:
+    """How often a text tells what its writer can't do."""
+    if "i" not in tokens and "i'm" not in tokens:
+        return 0
+    count = 0
+    for at, word in enumerate(tokens[:-1]):
+        if word in {"i", "i'm"}:
+            after = tokens[at + 1]
+            count += after in _CANNOT or (
+                after in {"can", "am"} and tokens[at + 2 : at + 3] in {("not",), ("no",), ("unable",)}
+            )
+    return count
+
+
+def wants_help(reading: Reading) -> bool:
+    """Whether a text asks to be helped with something."""
+    return reading.language == "en" and not reading.words.isdisjoint(_HELPING)
 
 
 def _sentences(text: str) -> Iterator[tuple[list[str], bool]]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from yamabiko.core.guards.inflection import base
 from yamabiko.core.guards.reading import Reading, word_set
 
 Relation: TypeAlias = tuple[frozenset[str], frozenset[str]]
@@ -76,6 +77,8 @@ def _stem(word: str) -> str:
     for ending in ("ing", "ies", "ed", "es", "s"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             word = word[: -len(ending)]
+            if ending in {"ing", "ed"} and len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz":
+                word = word[:-1]
             break
     return word.rstrip("e") if len(word) > 3 else word
 
@@ -88,12 +91,16 @@ def _english(reading: Reading) -> Order:
         else _NONE,
         time=_time(tokens, words) if "before" in words or "after" in words else _NONE,
         after="after" in words,
-        compared=_compared(tokens) if "than" in words else _NONE,
+        compared=_compared(tokens, _STOP - {"a"} if _is_name(reading) else _STOP) if "than" in words else _NONE,
         less="less" in words or "fewer" in words,
         acting=_NONE,
         line=_line(reading),
-        passive="by" in words and not words.isdisjoint(_BE),
+        passive=_is_passive(reading),
     )
+
+
+def _is_passive(reading: Reading) -> bool:
+    return "by" in reading.words and not reading.words.isdisjoint(_BE)
 
 
 def _after(tokens: Sequence[str], words: frozenset[str], at: int, count: int = 4) -> set[str]:
@@ -146,10 +153,18 @@ def _time(tokens: Sequence[str], words: frozenset[str]) -> Relation:
     return _NONE
 
 
-def _compared(tokens: Sequence[str]) -> Relation:
+def _compared(tokens: Sequence[str], stop: frozenset[str]) -> Relation:
     at = tokens.index("than")
-    ahead = frozenset(_stem(word) for word in tokens[max(0, at - 9) : at] if word not in _STOP)
-    return ahead, frozenset(_stem(word) for word in tokens[at + 1 : at + 6] if word not in _STOP)
+    ahead = frozenset(_stem(word) for word in tokens[max(0, at - 9) : at] if word not in stop)
+    return ahead, frozenset(_stem(word) for word in tokens[at + 1 : at + 6] if word not in stop)
+
+
+def _is_name(reading: Reading) -> bool:
+    """Whether a lone capital A names something: is A cheaper than B."""
+    return "a" in reading.words and " a " not in reading.text and _NAMED_A.search(reading.text) is not None
+
+
+_NAMED_A = re.compile(r"(?<=[a-z] )A\b")
 
 
 def _line(reading: Reading) -> tuple[str, ...]:
@@ -158,7 +173,9 @@ def _line(reading: Reading) -> tuple[str, ...]:
         return ()
     if tokens[0] not in _AUXILIARY and not (len(tokens) > 2 and tokens[0] in _ASKING and tokens[1] in _AUXILIARY):
         return ()
-    return tuple(_stem(word) for word in tokens if word not in _STOP and word not in {"by", "to"})
+    passive = _is_passive(reading)
+    line = (word for word in tokens if word not in _STOP and word not in {"by", "to"})
+    return tuple(_stem(base(word) if passive else word) for word in line)
 
 
 def around_verb(one: Order, other: Order) -> bool | None:

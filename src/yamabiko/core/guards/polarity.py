@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from yamabiko.core.guards.direction import undone
 from yamabiko.core.guards.lexicon import flips
-from yamabiko.core.guards.negation import Denial, denial, gentle, sentences
+from yamabiko.core.guards.negation import Denial, denial, gentle, sentences, wants_help
 from yamabiko.core.guards.reading import Finding, Reading
 
 
@@ -46,5 +46,7 @@ def _alone(one: Denial, other: Denial, reading: Reading, against: Reading) -> bo
     if other.firm or other.told or other.asking or other.mild:
         return False
     if one.firm:
+        if one.unable == one.firm and against.of(wants_help):
+            return False
         return all(word in reading.folded for word in against.of(gentle))
     return one.told > 0 and against.of(sentences) > 1 and not against.of(gentle)

@@ -74,6 +74,7 @@ _KIN: Mapping[str, frozenset[str]] = MappingProxyType(
         "age": word_set("age when count"),
         "weight": word_set("weight amount size"),
         "frequency": word_set("frequency when duration count"),
+        "which": word_set("which who where how count distance size measure yes no why"),
         "measure": word_set("measure amount count duration distance size age weight speed temperature frequency when"),
     }
 )
@@ -132,14 +133,18 @@ _ASKED_JA = re.compile(
     r"|(?P<distance>何(?:キロ|メートル|km|m))"
     r"|(?P<measure>どのくらい|どれくらい|どのぐらい|どれぐらい|どれだけ|どれほど)"
     r"|(?P<how>どうやって|どのように|どうすれば|どうしたら|どういうふうに)"
+    r"|(?P<which>どの(?=国|党|団体|会社|企業|大学|人物|チーム)|(?:何|なん)と(?:して|いう(?![時日月年])|呼|いい|言い|言う(?![時日月年])|称))"
 )
-_SIGNS_JA = ("何", "誰", "だれ", "どなた", "いつ", "いく", "どこ", "なぜ", "どう", "どの", "どれ", "なんで")
+_SIGNS_JA = ("何", "誰", "だれ", "どなた", "いつ", "いく", "どこ", "なぜ", "どう", "どの", "どれ", "なんで", "なんと")
 """One of these is in every match of the pattern above."""
 _WANTED_JA = re.compile(
     r"(?P<why>理由|原因)|(?P<amount>料金|値段|価格|費用|金額|額(?=を|は))|(?P<count>人数|個数|人口|回数|数(?=を|は))"
     r"|(?P<when>日時|時刻|期限|締め切り|日付|閉店時間|開店時間)|(?P<where>場所|住所|現在地|送り先|行き先)"
     r"|(?P<who>担当者の名|発見者|創業者|作者|建築家)|(?P<duration>期間(?=は|を|の|$))|(?P<distance>距離)|(?P<size>高さ|長さ|大きさ|サイズ)"
     r"|(?P<how>方法|やり方|仕方|使い方|行き方|手順)"
+)
+_REASON_JA = re.compile(
+    r"(?:理由|原因)(?:は|を(?!調|つく|作)|が(?:何|知|分|わか)|と(?:は|し)|に(?:つい|は)|です|でしょう|[?。]|$)"
 )
 _YES_NO_JA = re.compile(r"か(?:ね|な)?[。?]*$")
 
@@ -151,7 +156,7 @@ def _japanese(text: str) -> frozenset[str]:
     if not found:
         found = {match.lastgroup for match in _WANTED_JA.finditer(text) if match.lastgroup}
     elif found == {"how"} or "理由" in text or "原因" in text:
-        found |= {"why"} if "理由" in text or "原因" in text else set()
+        found |= {"why"} if _REASON_JA.search(text) else set()
     if not found and not re.search("何|どの|どれ|どちら|どう|どんな", text) and _YES_NO_JA.search(text):
         found = {"yes or no"}
     return frozenset(found)

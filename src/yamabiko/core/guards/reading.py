@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Literal, TypeAlias, TypeVar, cast
+from typing import Literal, TypeAlias, TypeVar
 
 from yamabiko.core.normalise import light, script
 
@@ -79,12 +79,11 @@ class Reading:
 
     def of(self, extract: Callable[[Reading], T]) -> T:
         """What ``extract``, a pure module-level function, finds in this text; worked out once per reading."""
-        try:
-            return cast("T", self._noted[extract])
-        except KeyError:
-            found = extract(self)
-            self._noted[extract] = found
-            return found
+        noted: dict[Callable[[Reading], T], T] = self._noted  # type: ignore[assignment]  # each keeps its own kind
+        if extract in noted:
+            return noted[extract]
+        found = noted[extract] = extract(self)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,8 @@ def _ratio(match: re.Match[str], found: Values) -> str:
 def numbers(asked: Reading, stored: Reading) -> Finding | None:
     """Numbers that are no date, unit, price or name, in any notation."""
     a, b = asked.of(values), stored.of(values)
+    if not a.numbers and not b.numbers:
+        return None
     left, right = unmatched(a.numbers, b.numbers, share_a_reading)
     if left or right:
         left, right = named_otherwise(left, _others(b)), named_otherwise(right, _others(a))
@@ -144,6 +146,8 @@ def _others(found: Values) -> list[Mention]:
 def units(asked: Reading, stored: Reading) -> Finding | None:
     """Numbers with a unit, lengths of time, percentages, rates."""
     a, b = asked.of(values), stored.of(values)
+    if not a.units and not b.units:
+        return None
     left, right = unmatched(a.units, b.units, share_a_reading)
     if left or right:
         left, right = (
@@ -156,6 +160,8 @@ def units(asked: Reading, stored: Reading) -> Finding | None:
 def money(asked: Reading, stored: Reading) -> Finding | None:
     """Amounts of money and currencies."""
     a, b = asked.of(values), stored.of(values)
+    if not a.money and not b.money:
+        return None
     left, right = unmatched(a.money, b.money, share_a_reading)
     if left or right:
         left, right = named_otherwise(left, b.numbers), named_otherwise(right, a.numbers)
@@ -165,6 +171,8 @@ def money(asked: Reading, stored: Reading) -> Finding | None:
 def dated(asked: Reading, stored: Reading) -> Finding | None:
     """Days, months, years, absolute or relative to today."""
     a, b = asked.of(values), stored.of(values)
+    if not a.dates and not b.dates:
+        return None
     left, right = without_partner(a.dates, b.dates, dates.same_date)
     left, right = named_otherwise(left, b.numbers), named_otherwise(right, a.numbers)
     finding = compare("dates", "dates", left, right)
@@ -178,6 +186,8 @@ def dated(asked: Reading, stored: Reading) -> Finding | None:
 def times(asked: Reading, stored: Reading) -> Finding | None:
     """Times of day, parts of the day, time zones."""
     a, b = asked.of(values), stored.of(values)
+    if not a.times and not b.times:
+        return None
     left, right = unmatched(a.times, b.times, share_a_reading)
     left, right = named_otherwise(left, b.numbers), named_otherwise(right, a.numbers)
     return compare("times", "times", left, right)
@@ -186,6 +196,8 @@ def times(asked: Reading, stored: Reading) -> Finding | None:
 def versions(asked: Reading, stored: Reading) -> Finding | None:
     """Versions of software and standards: 3.10 is not 3.1."""
     a, b = asked.of(values), stored.of(values)
+    if not a.versions and not b.versions:
+        return None
     left, right = unmatched(a.versions, b.versions, share_a_reading)
     if left or right:
         left, right = (
@@ -198,6 +210,8 @@ def versions(asked: Reading, stored: Reading) -> Finding | None:
 def identifiers(asked: Reading, stored: Reading) -> Finding | None:
     """Addresses, codes, order numbers, models, files: names made of letters and digits."""
     a, b = asked.of(values), stored.of(values)
+    if not a.identifiers and not b.identifiers:
+        return None
     left, right = unmatched(a.identifiers, b.identifiers, names.same_name)
     if left or right:
         left, right = (

@@ -91,8 +91,9 @@ class Messages:
         """The reply as a stream; with a ping after the first block's start, as the vendor sends one."""
         message, blocks = _told(reply, reply.chunks())
         usage = message["usage"]
+        known = {name: value for name, value in message.items() if name not in _LATE}
         first = {"content": [], "stop_reason": None, "stop_sequence": None, "usage": usage | {"output_tokens": 0}}
-        yield _frame("message_start", message={**message, **first})
+        yield _frame("message_start", message=known | first)
         for index, (block, pieces) in enumerate(blocks):
             empty, deltas = _opened(block, pieces)
             yield _frame("content_block_start", index=index, content_block=empty)
@@ -102,7 +103,9 @@ class Messages:
                 yield _frame("content_block_delta", index=index, delta=delta)
             yield _frame("content_block_stop", index=index)
         ended = {name: message[name] for name in _ENDED if name in message}
-        yield _frame("message_delta", delta=ended, usage={name: usage[name] for name in _TOTALS if name in usage})
+        beside = {name: message[name] for name in _BESIDE if name in message}
+        totals = {name: usage[name] for name in _TOTALS if name in usage}
+        yield _frame("message_delta", delta=ended, usage=totals, **beside)
         yield _frame("message_stop")
 
     def error(self, status: int, code: str, message: str, /) -> bytes:  # noqa: ARG002 - the vendor has no such codes
@@ -116,7 +119,11 @@ class Messages:
         return b"\n\n" + _frame("error", error={"type": kind, "message": message})
 
 
+_LATE = ("stop_details", "container", "context_management")
+_BESIDE = ("context_management",)
 _ENDED = ("stop_reason", "stop_sequence", "stop_details", "container")
+"""What a stream tells of a message at its end alone; within ``message_delta``'s ``delta``, or beside it."""
+
 _TOTALS = (
     "input_tokens",
     "cache_creation_input_tokens",

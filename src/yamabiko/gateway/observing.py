@@ -1,0 +1,75 @@
+"""Who looks on: metrics always, traces and the access log where they are wanted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from yamabiko.errors import MissingExtra
+from yamabiko.gateway.accesslog import AccessLog, App, to_stream
+from yamabiko.gateway.exchange import Observer
+from yamabiko.gateway.metrics import Metrics
+from yamabiko.gateway.scrape import FOLDER_VARIABLE, Scrape
+
+if TYPE_CHECKING:
+    from yamabiko.cache import Cache
+    from yamabiko.gateway.proxy import Upstream
+    from yamabiko.settings import GatewaySettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observing:
+    """All who look on. ``metrics`` is a hook of the cache as well."""
+
+    metrics: Metrics
+    scrape: Scrape
+    log: AccessLog | None
+    tracing: Observer | None
+
+    @property
+    def observers(self) -> Sequence[Observer]:
+        """In the order in which they are told: the log names the trace."""
+        return tuple(observer for observer in (self.tracing, self.metrics, self.log) if observer is not None)
+
+    def logged(self, app: App) -> App:
+        """The gateway's own endpoints in the access log."""
+        return app if self.log is None else self.log.around(app)
+
+
+def observing(
+    settings: GatewaySettings,
+    upstreams: Sequence[Upstream],
+    environ: Mapping[str, str],
+    cache: Callable[[], Cache | None],
+) -> Observing:
+    """Of ``environ``, OpenTelemetry's and Prometheus' own variables count.
+
+    Raises ``ConfigurationError``, and ``MissingExtra`` where traces are wanted and can't be made.
+    """
+    metrics = Metrics()
+    return Observing(
+        metrics=metrics,
+        scrape=Scrape(metrics, cache, environ.get(FOLDER_VARIABLE)),
+        log=to_stream(sys.stdout) if settings.access_log else None,
+        tracing=_tracing(settings.traces, upstreams, environ) if traces_are_wanted(settings.traces, environ) else None,
+    )
+
+
+def traces_are_wanted(url: str, environ: Mapping[str, str]) -> bool:
+    """Whether settings (``url``) or OpenTelemetry's standard variables ask for traces."""
+    exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip()
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or exporter == "none":
+        return False
+    endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    return bool(url or exporter or any(environ.get(name) for name in endpoints))
+
+
+def _tracing(url: str, upstreams: Sequence[Upstream], environ: Mapping[str, str]) -> Observer:
+    if any(find_spec(name) is None for name in ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter")):
+        raise MissingExtra("otel", "Tracing")
+    from yamabiko.gateway import tracing  # noqa: PLC0415 - an extra of its own, and slow to import
+
+    return tracing.Tracing(tracing.provider(url, environ), upstreams)
