@@ -96,7 +96,7 @@ async def measure(options: argparse.Namespace) -> dict:
     embedder = Remembered()
     rows = plants(options.data, 10 if options.quick else options.pairs)
     pairs = [pair for pair in load_pairs(options.data, GENUINE) if pair.label == 1 and pair.split == "test"]
-    pairs = sample([pair for pair in pairs if same_script(pair) and pair.a != pair.b], 8 if options.quick else 40)
+    pairs = sample([pair for pair in pairs if same_script(pair) and pair.a != pair.b], 8 if options.quick else options.genuine)
     results: dict[str, dict] = {}
     served: dict[str, dict[str, list[bool]]] = {}
     for arm in arms(options.rate):
@@ -123,6 +123,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="directory of labelled pairs, JSON lines")
     parser.add_argument("--rate", type=float, default=0.1, help="max_error_rate where the score decides")
     parser.add_argument("--pairs", type=int, default=60, help="near misses of each set")
+    parser.add_argument("--genuine", type=int, default=40, help="true paraphrases of each set")
     parser.add_argument("--quick", action="store_true", help="few pairs of each kind, and no file is written")
     options = parser.parse_args()
     payload = asyncio.run(measure(options))

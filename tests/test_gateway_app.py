@@ -30,17 +30,25 @@ def content(response):
 
 
 def events(response):
-    data = [line.removeprefix("data: ") for line in response.text.split("\n") if line.startswith("data: ")]
+    return events_in(response.text)
+
+
+def said_in(data):
+    return [
+        event["choices"][0]["delta"]["content"]
+        for event in events_in(data.decode())
+        if event["choices"][0]["delta"].get("content")
+    ]
+
+
+def events_in(text):
+    data = [line.removeprefix("data: ") for line in text.split("\n") if line.startswith("data: ")]
     assert data.pop() == "[DONE]"
     return [json.loads(item) for item in data]
 
 
 def said(response):
-    return [
-        event["choices"][0]["delta"]["content"]
-        for event in events(response)
-        if event["choices"][0]["delta"].get("content")
-    ]
+    return said_in(response.content)
 
 
 def status_of(response):
@@ -118,6 +126,42 @@ class TestCaching:
         response = httpx.post(f"{gateway.url}/chat/completions", content=body, headers=KEY | order)
         assert (response.status_code, response.text) == (400, "what is that")
         assert upstream.calls()[before]["body"] == body.decode()
+
+
+class TestStale:
+    def test_an_answer_past_its_expiry_stands_in_for_an_upstream_that_fails(self, upstream, tmp_path):
+        lives = {"policy__ttl_seconds": "0.05", "policy__stale_seconds": "1h"}
+        with running_gateway(url=f"sqlite:///{tmp_path}/c.db", upstream=upstream, **lives) as gateway:
+            first = gateway.ask("what was it")
+            while (
+                "detail=stale"
+                not in (again := gateway.ask("what was it", order={"status": 500})).headers["cache-status"]
+            ):
+                pass  # until it has expired
+            assert (again.status_code, content(again)) == (200, content(first))
+            assert status_of(again) == "hit"
+
+    def test_without_a_stale_window_the_error_passes(self, upstream, tmp_path):
+        lives = {"policy__ttl_seconds": "0.05"}
+        with running_gateway(url=f"sqlite:///{tmp_path}/c.db", upstream=upstream, **lives) as gateway:
+            gateway.ask("it was")
+            while status_of(again := gateway.ask("it was", order={"status": 500, "body": "sorry"})) == "hit":
+                pass  # until it has expired
+            assert (again.status_code, again.text) == (500, "sorry")
+
+
+class TestPacing:
+    def test_a_replay_can_be_paced(self, upstream, tmp_path):
+        pace = {"gateway__replay_seconds": "0.02"}
+        with running_gateway(url=f"sqlite:///{tmp_path}/c.db", upstream=upstream, **pace) as gateway:
+            first = gateway.ask("piece by piece", stream=True)
+            with httpx.stream(
+                "POST", f"{gateway.url}/chat/completions", json=chat("piece by piece", stream=True), headers=KEY
+            ) as again:
+                pieces = [piece for piece in again.iter_raw() if piece]
+        assert "hit" in again.headers["cache-status"]
+        assert len(pieces) > 3
+        assert said_in(b"".join(pieces)) == said(first)
 
 
 class TestErrors:

@@ -300,6 +300,14 @@ def test_events_come_in_the_vendors_order():
     assert kinds[0][1]["message"]["stop_reason"] is None
 
 
+def test_citations_come_one_by_one_after_the_block_has_begun_without_them():
+    told = [json.loads(event.data) for event in events(DIALECT.frames(DIALECT.reply(RICH), ASKED))]
+    begun = [event["content_block"] for event in told if event["type"] == "content_block_start"]
+    assert [block.get("citations") for block in begun if block["type"] == "text"] == [None, [], None]
+    deltas = [event["delta"] for event in told if event["type"] == "content_block_delta" and event["index"] == 5]
+    assert deltas == [{"type": "text_delta", "text": "An echo "}, {"type": "citations_delta", "citation": CITATION}]
+
+
 def test_what_a_stream_tells_at_its_end_is_kept_and_told_there_again():
     edits = {"applied_edits": [{"type": "clear_thinking_20251015"}]}
     whole = DIALECT.reply({**PLAIN, "context_management": edits})

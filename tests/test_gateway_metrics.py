@@ -119,7 +119,12 @@ class TestWhatClientsSee:
             for bound in ("0.0005", "0.001", "60.0", "+Inf")
         }
         assert upto == {"0.0005": 1, "0.001": 2, "60.0": 3, "+Inf": 4}
-        assert value(page, "yamabiko_first_byte_seconds_count", tier="exact") == 4
+
+    def test_the_first_byte_is_timed_where_an_answer_is_streamed(self, outcomes):
+        metrics = Metrics()
+        exchange(metrics, outcomes[0])
+        exchange(metrics, outcomes[0], stream=True)
+        assert value(scraped(metrics), "yamabiko_first_byte_seconds_count", tier="miss") == 1
 
     def test_what_is_under_way_is_a_gauge_and_so_are_followers(self, outcomes):
         metrics = Metrics()

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sqlite3
 
 import httpx
 import jsonschema
@@ -170,8 +169,8 @@ class TestEntries:
     def test_nobody_sees_anothers_by_its_id(self, gateway):
         acme = stored(gateway, "by its id", ALICE)["x-yamabiko-entry"]
         globex = stored(gateway, "by its id", GLOBEX)["x-yamabiko-entry"]
-        tries = [(acme, GLOBEX), (acme, ACME), (acme, BOB), (globex, ADMIN_OF_ACME), ("0" * 64, ALICE), ("..", ALICE)]
-        answers = [call(gateway, "GET", f"/yamabiko/entries/{entry}", key) for entry, key in tries[:-1]]
+        tries = [(acme, GLOBEX), (acme, ACME), (acme, BOB), (globex, ADMIN_OF_ACME), ("0" * 64, ALICE)]
+        answers = [call(gateway, "GET", f"/yamabiko/entries/{entry}", key) for entry, key in tries]
         assert len({(answer.status_code, answer.content) for answer in answers}) == 1
         assert code(answers[0]) == (404, "not_found")
 
@@ -218,7 +217,7 @@ class TestStats:
         acme = call(gateway, "GET", "/yamabiko/stats", ADMIN_OF_ACME).json()
         assert acme["tenant"] == "acme"
         assert 0 < acme["entries"] < everything["entries"]
-        assert 0 < acme["payload_bytes"]
+        assert acme["payload_bytes"] > 0
 
 
 class TestPaths:
@@ -309,14 +308,13 @@ class TestReadiness:
         probe(embedder=embedder, times=50)
         assert embedder.calls == 1
 
-    def test_a_dead_store_is_a_503_for_endpoints_that_need_it(self, gateway, folder, upstream, tmp_path):
-        broken = tmp_path / "cache.db"
-        sqlite3.connect(broken).close()
-        path = folder / "tenants.toml"
-        with running_gateway(url="valkey://127.0.0.1:1", upstream=upstream, gateway__tenants_path=path) as gateway:
-            response = call(gateway, "GET", "/yamabiko/stats", ADMIN)
+    def test_a_dead_store_is_a_503_for_endpoints_that_need_it(self, upstream, tmp_path):
+        path = tmp_path / "tenants.toml"
+        path.write_text(table_text())
+        with running_gateway(url="valkey://127.0.0.1:1", upstream=upstream, gateway__tenants_path=path) as alone:
+            response = call(alone, "GET", "/yamabiko/stats", ADMIN)
             assert (code(response), response.headers["retry-after"]) == ((503, "store_unavailable"), "5")
-            assert not is_hit(ask(gateway, "without a store", ACME))
+            assert not is_hit(ask(alone, "without a store", ACME))
 
 
 def test_the_settings_name_the_table():

@@ -328,6 +328,15 @@ def test_what_a_response_repeats_of_its_request_is_of_the_request_at_hand():
     assert b"ann-1" not in frames
 
 
+def test_no_input_is_lost_when_it_is_marked_as_cached_and_none_is_said_to_be_written():
+    written = {"cached_tokens": 4, "cache_write_tokens": 5, "cache_write_tokens_details": {"ttl_30m_tokens": 5}}
+    reply = DIALECT.reply({**PLAIN, "usage": {**USAGE, "input_tokens_details": written}})
+    told = json.loads(DIALECT.body(reply, ASKED))["usage"]
+    assert told["input_tokens_details"] == {"cached_tokens": 9, "cache_write_tokens": 0}
+    assert (told["input_tokens"], told["output_tokens"], told["total_tokens"]) == (9, 30, 39)
+    assert told["output_tokens_details"] == {"reasoning_tokens": 10}
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -1,5 +1,6 @@
 """Who calls: keys, proxies and upstream credentials; what each tenant may use; and that nobody sees another's answers."""
 
+import asyncio
 import hmac
 import os
 from datetime import UTC, datetime
@@ -10,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upstreams.processes import chat, running_gateway, running_upstream
+from yamabiko import Policy, Request, open_cache
 from yamabiko.errors import ConfigurationError
 from yamabiko.gateway import keys as keys_module
-from yamabiko.gateway.exchange import Refused
+from yamabiko.gateway.exchange import Caller, Exchange, Limits, Refused
 from yamabiko.gateway.keys import Table, Trusted, hash_of, lines_for
-from yamabiko.gateway.limits import Buckets
+from yamabiko.gateway.limits import Buckets, Rooms
 from yamabiko.gateway.tenants import KeyFile, Tenants, credential, table_of
 from yamabiko.settings import GatewaySettings
 from yamabiko.testing import FakeClock
@@ -22,6 +24,7 @@ from yamabiko.testing import FakeClock
 ACME, ALICE, BOB = "yamabiko-acme", "yamabiko-alice", "yamabiko-bob"
 GLOBEX, SLOW, SMALL, NARROW = "yamabiko-globex", "yamabiko-slow", "yamabiko-small", "yamabiko-narrow"
 OLD, ADMIN = "yamabiko-old", "yamabiko-admin"
+LOOSE = Policy(max_error_rate=None, min_similarity=0.9)
 LIMITS = """
 [tenants.slow]
 requests_per_minute = 2
@@ -252,6 +255,54 @@ class TestRequestsPerMinute:
         assert buckets.take("t", per_minute, start + wait + 1e-3) == 0.0
 
 
+class TestRoomInTheCache:
+    def rooms(self, work):
+        async def main():
+            clock = FakeClock()
+            async with open_cache("memory://", policy=LOOSE, embedder="none") as cache:
+                return await work(Rooms(lambda: cache, clock), cache, clock)
+
+        return asyncio.run(main())
+
+    def caller(self, limit):
+        return Caller(tenant="t", limits=Limits(cache_bytes=limit))
+
+    async def counted(self, rooms, caller):
+        rooms.has_room(caller)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        return rooms.has_room(caller)
+
+    def test_whoever_has_no_limit_always_has_room(self):
+        assert Rooms(lambda: None, FakeClock()).has_room(self.caller(None))
+
+    def test_what_is_stored_counts_and_what_is_about_to_be(self):
+        async def work(rooms, cache, clock):
+            question = Request("q", tenant="t")
+            seen = [await self.counted(rooms, self.caller(10_000))]
+            miss = await cache.lookup(question)
+            exchange = Exchange(method="POST", route="chat", started=0.0, caller=self.caller(10_000), outcome=miss)
+            exchange.status, exchange.response_bytes = 200, 9_000
+            rooms.ended(exchange)
+            seen.append(rooms.has_room(exchange.caller))
+            clock.advance(60)  # nothing has been stored after all
+            seen.append(await self.counted(rooms, exchange.caller))
+            await cache.remember(miss, "a" * 9_000)
+            await cache.remember(await cache.lookup(Request("q", tenant="other")), "a" * 9_000)
+            clock.advance(60)
+            seen.append(await self.counted(rooms, exchange.caller))
+            seen.append(await self.counted(rooms, self.caller(20_000)))
+            return seen
+
+        assert self.rooms(work) == [True, False, True, False, True]
+
+    def test_without_a_cache_there_is_no_room(self):
+        async def work(rooms, cache, clock):
+            return await self.counted(Rooms(lambda: None, clock), self.caller(1_000))
+
+        assert not self.rooms(work)
+
+
 @given(st.lists(st.tuples(st.sampled_from(["authorization", "x-api-key", "x-yamabiko-key", "cookie"]), st.binary())))
 def test_whatever_stands_in_the_headers_a_caller_is_refused_or_apart_from_all_others(headers):
     scope = {"headers": [(name.encode(), value) for name, value in headers], "client": ("127.0.0.1", 1)}
@@ -356,6 +407,10 @@ class TestThroughTheGateway:
     def test_without_room_an_answer_is_passed_on_and_not_stored(self, gateway):
         assert not is_hit(ask(gateway, "no room", SMALL))
         assert not is_hit(ask(gateway, "no room", SMALL))
+
+    def test_with_room_it_is_stored_once_the_room_is_known(self, gateway):
+        told = {"x-yamabiko-tenant": "roomy"}
+        assert any(is_hit(ask(gateway, "room", "sk-shared", headers=told)) for _ in range(100))
 
     def test_a_proxy_says_who_calls(self, gateway):
         told = {"x-yamabiko-tenant": "roomy", "x-yamabiko-user": "peter"}

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from upstreams.processes import chat, ordered, running_gateway, running_upstream
+from upstreams.reading import text_of
 from upstreams.vendors import VENDORS
 
 KEY = {"authorization": "Bearer k"}
@@ -82,28 +83,6 @@ class Asking:
 def asking(request, gateway, upstream, client):
     api, how = request.param.split("-")
     return Asking(gateway, upstream, api, how == "streamed", request.node.name, client)
-
-
-def text_of(response):
-    """All that a response in any API says, by the names that texts have there."""
-    if not response.headers["content-type"].startswith("text/event-stream"):
-        return "".join(texts(response.json(), ("content", "text")))
-    data = [line[6:] for line in response.text.split("\n") if line.startswith("data: {")]
-    names = ("content", "text", "delta")
-    pieces = [json.loads(one) for one in data]
-    deltas = [one for one in pieces if one.get("type", "delta").endswith("delta")]
-    return "".join("".join(texts(one, names)) for one in deltas)
-
-
-def texts(value, names):
-    if isinstance(value, list):
-        for one in value:
-            yield from texts(one, names)
-    elif isinstance(value, dict):
-        for name, one in value.items():
-            if name in names and isinstance(one, str):
-                yield one
-            yield from texts(one, names)
 
 
 def http(body, status="200 OK", version="1.1", **headers):

@@ -11,6 +11,7 @@ from yamabiko.errors import InvalidRequest
 from yamabiko.types import Policy, Request, Usage
 from yamabiko.wire import openai
 from yamabiko.wire.anthropic import UNKNOWN_EVENT, Assembly, chunk_from, reply_from, request_from, to_body
+from yamabiko.wire.replay import loss
 from yamabiko.wire.sse import reply_of
 
 BODY = {"model": "m", "max_tokens": 99, "system": "Be brief.", "messages": [{"role": "user", "content": "Hi"}]}
@@ -258,6 +259,23 @@ def test_a_reply_that_does_not_fit_names_the_field(body, field):
     with pytest.raises(InvalidRequest, match=field) as caught:
         reply_from(body)
     assert "private" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "plain"),
+    [
+        (response(HELLO), True),
+        (response({**HELLO, "citations": None}), True),
+        (response({**HELLO, "citations": [{"url": "https://example.org"}]}), False),
+        (response({"type": "thinking", "thinking": "", "signature": "s"}, HELLO), False),
+        (response(HELLO, HELLO), False),
+        ({**response(HELLO, stop_reason="stop_sequence"), "stop_sequence": "END"}, False),
+        (response(HELLO, stop_reason="max_tokens"), False),
+    ],
+)
+def test_only_what_is_nothing_but_a_text_can_be_told_through_another_api(body, plain):
+    assert (loss(reply_from(body), "chat") == "") == plain
+    assert loss(reply_from(body), "messages") == ""
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from yamabiko.core.normalise import normalise
 from yamabiko.errors import InvalidRequest
 from yamabiko.types import Policy, Reply, Request, Usage
 from yamabiko.wire import openai
+from yamabiko.wire.replay import loss
 from yamabiko.wire.responses import INCONSISTENT, Assembly, chunk_from, reply_from, request_from
 from yamabiko.wire.sse import reply_of
 
@@ -204,6 +205,9 @@ def text(value, **members):
     return {"type": "output_text", "text": value, "annotations": [], **members}
 
 
+THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hmm"}]}
+
+
 def response(*output, **members):
     usage = {
         "input_tokens": 9,
@@ -261,6 +265,27 @@ def test_why_a_reply_ended_in_our_words_and_only_a_whole_answer_is_stored(body, 
 
 
 @pytest.mark.parametrize(
+    ("output", "plain"),
+    [
+        ([message(text("x"))], True),
+        ([message(text("x", logprobs=[]))], True),
+        ([{"type": "reasoning", "id": "rs_1", "summary": []}, message(text("x"))], True),
+        ([THOUGHT, message(text("x"))], False),
+        ([{"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "g=="}, message(text("x"))], False),
+        ([message(text("x") | {"annotations": [{"type": "url_citation"}]})], False),
+        ([message(text("x", logprobs=[{"token": "x"}]))], False),
+        ([message(text("x"), text("y"))], False),
+        ([message(text("x")) | {"phase": "commentary"}], False),
+        ([{"type": "web_search_call", "id": "ws_1", "action": {}}, message(text("x"))], False),
+    ],
+)
+def test_only_what_is_nothing_but_a_text_can_be_told_through_another_api(output, plain):
+    reply = reply_from(response(*output))
+    assert (loss(reply, "chat") == "") == plain
+    assert loss(reply, "responses") == ""
+
+
+@pytest.mark.parametrize(
     ("body", "field"),
     [
         ({"error": {"message": "private"}}, "output"),
@@ -279,7 +304,6 @@ def test_a_reply_that_does_not_fit_names_the_field(body, field):
     assert "private" not in str(caught.value)
 
 
-THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hmm"}]}
 LAST = response(THOUGHT, message(text("やまびこ")))
 STREAM = [
     {"type": "response.created", "response": {**response(status="in_progress"), "usage": None}},

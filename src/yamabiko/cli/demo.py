@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from yamabiko.cli.demo_asking import Asked, Plan
     from yamabiko.cli.demo_half import FirstHalf
     from yamabiko.cli.demo_report import Totals
+    from yamabiko.policy import Policy
     from yamabiko.settings import Settings
 
 
@@ -137,7 +138,7 @@ async def _second_half(
     console: Console, settings: Settings, plan: Plan, half: FirstHalf, earlier: frozenset[str]
 ) -> tuple[list[Asked], Survivors]:
     from yamabiko.build import open_cache
-    from yamabiko.cli.demo_asking import Clockwork, ask_all, warm_up, with_near_misses
+    from yamabiko.cli.demo_asking import Clockwork, ask_all, for_show, warm_up
     from yamabiko.cli.demo_model import open_model, prompt
     from yamabiko.cli.intents import questions_asked, read_intents
     from yamabiko.cli.shown import wrapped
@@ -145,7 +146,7 @@ async def _second_half(
     intents = read_intents(plan.languages)
     asked: list[Asked] = []
     started = time.perf_counter()
-    async with open_cache(plan.url, settings=with_near_misses(settings)) as cache, open_model(plan, intents) as model:
+    async with open_cache(plan.url, settings=for_show(settings)) as cache, open_model(plan, intents) as model:
         opened_seconds = time.perf_counter() - started
         survivors = await _survivors(cache, half, earlier)
         console.say(
@@ -189,7 +190,7 @@ async def _ids(settings: Settings, plan: Plan) -> frozenset[str]:
 
 def _introduction(settings: Settings, plan: Plan, earlier: int) -> str:
     from yamabiko.build import load_prices
-    from yamabiko.cli.demo_asking import AT_A_TIME
+    from yamabiko.cli.demo_asking import AT_A_TIME, for_show
     from yamabiko.cli.demo_model import about_model
     from yamabiko.cli.intents import ZIPF_EXPONENT
     from yamabiko.cli.shown import wrapped_rows
@@ -205,9 +206,20 @@ def _introduction(settings: Settings, plan: Plan, earlier: int) -> str:
         ("questions", questions),
         ("model", about_model(plan, load_prices(settings.prices_path))),
         ("embedder", embedders.get(settings.embedder.kind, settings.embedder.kind)),
+        ("promise", _promise(for_show(settings).policy)),
         ("cache", f"{plan.url}{f', with {earlier} answers of an earlier run' if earlier else ''}"),
     )
     return wrapped_rows(rows)
+
+
+def _promise(policy: Policy) -> str:
+    rate = policy.max_error_rate
+    if rate is None:
+        return f"none: what reaches similarity {policy.min_similarity} is served in other words"
+    return (
+        f"at most {rate:.0%} of the answers served in other words are wrong. Nobody labels here, so what counts is a"
+        f" threshold from public data at half of that, and every such hit says uncalibrated"
+    )
 
 
 def _report(settings: Settings, asked: list[Asked], columns: Sequence[tuple[str, Totals]], plan: Plan) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from yamabiko.build import open_cache
-from yamabiko.cli.demo_asking import Asked, Clockwork, Plan, ask_all, warm_up, with_near_misses
+from yamabiko.cli.demo_asking import Asked, Clockwork, Plan, ask_all, for_show, warm_up
 from yamabiko.cli.demo_model import open_model, prompt
 from yamabiko.cli.intents import questions_asked, read_intents
 from yamabiko.cli.terminal import Unavailable
@@ -104,7 +104,7 @@ async def _ask_first_half(settings: Settings, plan: Plan) -> None:
     started = time.perf_counter()
     intents = read_intents(plan.languages)
     async with (
-        open_cache(plan.url, settings=with_near_misses(settings), hooks=[acknowledged]) as cache,
+        open_cache(plan.url, settings=for_show(settings), hooks=[acknowledged]) as cache,
         open_model(plan, intents) as model,
     ):
         await warm_up(cache, plan.languages)

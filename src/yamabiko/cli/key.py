@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+
 import click
 
 from yamabiko.cli.terminal import Console, pass_console

@@ -45,7 +45,7 @@ def serve(
 
     from yamabiko.errors import ConfigurationError, MissingExtra
 
-    if any(find_spec(name) is None for name in ("uvicorn", "httpx", "h2")):
+    if any(find_spec(name) is None for name in ("uvicorn", "httptools", "httpx", "h2")):
         raise MissingExtra("gateway", "The gateway")
     arguments: dict[str, object] = {"gateway.host": host, "gateway.port": port}
     if upstreams:

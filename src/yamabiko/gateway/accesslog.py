@@ -36,7 +36,8 @@ class AccessLog(Observer):
         """See ``Observer``."""
         if self._logger.isEnabledFor(logging.INFO):
             told = {"time": self._time(), **line_of(exchange)}
-            self._logger.info(_json(told).decode())
+            line = _json(told).decode()  # its caller is of no interest, and to find it out costs as much as the rest
+            self._logger.handle(self._logger.makeRecord(LOGGER, logging.INFO, "", 0, line, (), None))
 
     def _time(self) -> str:
         return datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds")

@@ -11,19 +11,18 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TypeAlias
 
 import msgspec
 
 from yamabiko.cache import Cache
-from yamabiko.errors import InvalidRequest, StoreUnavailable, YamabikoError
+from yamabiko.errors import StoreUnavailable, YamabikoError
 from yamabiko.gateway import headers as header
 from yamabiko.gateway.answering import Answering
 from yamabiko.gateway.client import Client, Receive, Send
-from yamabiko.gateway.dialect import Asked, Dialect
+from yamabiko.gateway.control import about as about_answer
+from yamabiko.gateway.dialect import Dialect
 from yamabiko.gateway.exchange import (
-    Caller,
     Exchange,
     Identify,
     Observer,
@@ -36,6 +35,7 @@ from yamabiko.gateway.exchange import (
 from yamabiko.gateway.passing import Incoming, Passing, target_of
 from yamabiko.gateway.paths import template
 from yamabiko.gateway.proxy import Proxy
+from yamabiko.gateway.reading import Reading
 from yamabiko.gateway.routes import Route, Routes
 from yamabiko.gateway.upstream_call import Call, is_ambiguous
 from yamabiko.settings import GatewaySettings
@@ -67,7 +67,7 @@ class Gateway:
         identify: Identify = by_credential,
         read_controls: ReadControls = no_controls,
         observers: Sequence[Observer] = (),
-        about: Callable[[Exchange], list[tuple[bytes, bytes]]] = header.about,
+        about: Callable[[Exchange], list[tuple[bytes, bytes]]] = about_answer,
         own: Mapping[str, App] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -85,6 +85,7 @@ class Gateway:
         self._clock = clock
         self._dates = header.Dates()
         self._passing = Passing(proxy, idle_seconds=settings.body_timeout_seconds, about=about, clock=clock)
+        self._reading = Reading(settings.max_temperature)
         self._answering = Answering(proxy, settings, about=about, dates=self._dates)
         self._reopening: asyncio.Task[None] | None = None
 
@@ -212,7 +213,7 @@ class Gateway:
         body = await self._body(incoming.receive)
         exchange, given = incoming.exchange, incoming.scope["headers"]
         exchange.request_bytes = len(body)
-        asked = self._asked(route, dialect, body, exchange.caller, given)
+        asked = self._reading.asked(route, dialect, body, exchange.caller, given)
         models = exchange.caller.limits.models
         if models is not None and (asked is None or is_ambiguous(body)):
             raise _model_unknown()
@@ -235,27 +236,6 @@ class Gateway:
             receive=incoming.receive,
         )
         await self._answering.answer(call)
-
-    def _asked(
-        self, route: Route, dialect: Dialect, body: bytes, caller: Caller, given: Sequence[tuple[bytes, bytes]]
-    ) -> Asked | None:
-        """What the body asks; None where it can't be read: the upstream knows best what is wrong with it."""
-        if any(name == b"content-encoding" for name, _ in given):
-            return None
-        try:
-            value = _decode(body)
-            if not isinstance(value, dict):
-                return None
-            if route.apart:  # what no dialect knows counts: answers of two servers are never taken for one's
-                value["yamabiko_upstream"] = route.apart
-            asked = dialect.asked(value, tenant=caller.tenant, user=caller.user)
-        except (msgspec.DecodeError, InvalidRequest, RecursionError, UnicodeDecodeError):
-            return None
-        why = caller.apart if not asked.request.bypass else ""
-        bound, heat = self._settings.max_temperature, value.get("temperature")
-        if bound is not None and isinstance(heat, int | float) and heat > bound:
-            why = why or "its temperature is above the bound that is set for the cache"
-        return replace(asked, request=replace(asked.request, bypass=why)) if why else asked
 
     async def _body(self, receive: Receive) -> bytes:
         """The whole body. Raises ``Refused`` where it is too long, or too slow."""

@@ -1,12 +1,11 @@
-"""Headers: what may pass in either direction, and what the gateway says of an answer, all in one place."""
+"""Headers: what may pass in either direction, and those of the gateway's own answers."""
 
 from __future__ import annotations
 
 import time
 from email.utils import formatdate
 
-from yamabiko.gateway.exchange import CREDENTIALS, Exchange, Headers
-from yamabiko.types import Hit, Miss
+from yamabiko.gateway.exchange import CREDENTIALS, Headers
 
 JSON = (b"content-type", b"application/json")
 EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -63,32 +62,6 @@ def _named(headers: Headers) -> frozenset[bytes]:
     listed = [value for name, value in headers if name == b"connection"]
     names = {token.strip().lower() for value in listed for token in value.split(b",")} if listed else set()
     return frozenset(names - {b"content-length", b"content-type", b"host"})
-
-
-def about(exchange: Exchange) -> list[tuple[bytes, bytes]]:
-    """What the gateway says of an answer: ``Cache-Status``, ``Age``, ``X-Yamabiko-*``. No text of anybody's.
-
-    Source: RFC 9211 (June 2022).
-    """
-    outcome = exchange.outcome
-    if isinstance(outcome, Hit):
-        status = "Yamabiko; hit" + ("; detail=stale" if outcome.stale else "")
-        told = [
-            (b"cache-status", status.encode()),
-            (b"age", b"%d" % outcome.age_seconds),
-            (b"x-yamabiko-tier", outcome.tier.encode()),
-            (b"x-yamabiko-entry", outcome.entry.id.encode()),
-            (b"x-yamabiko-hit", outcome.id.encode()),
-        ]
-        if outcome.tier != "exact":
-            told.append((b"x-yamabiko-similarity", b"%.4f" % outcome.similarity))
-        return told
-    if isinstance(outcome, Miss):
-        forwarded = "bypass" if outcome.key is None else "miss"
-        collapsed = "; collapsed" if exchange.shared else ""
-        status = f"Yamabiko; fwd={forwarded}{collapsed}; detail={outcome.reason}"
-        return [(b"cache-status", status.encode()), (b"x-yamabiko-reason", str(outcome.reason).encode())]
-    return []
 
 
 class Dates:

@@ -93,16 +93,11 @@ class Rooms(Observer):
     def ended(self, exchange: Exchange) -> None:
         """Count what is about to be stored."""
         outcome = exchange.outcome
-        if exchange.caller.limits.cache_bytes is None or not isinstance(outcome, Miss) or outcome.key is None:
+        if exchange.caller.limits.cache_bytes is None or not isinstance(outcome, Miss) or exchange.shared:
             return
         room = self._rooms.get(exchange.caller.tenant)
-        if room is not None and room.used is not None and exchange.controls.store and exchange.status == 200:
+        if room is not None and room.used is not None and outcome.key and exchange.status == 200:
             room.used += exchange.request_bytes + exchange.response_bytes + ENTRY_BYTES
-
-    async def close(self) -> None:
-        """Give up counting."""
-        self._behind.cancel()
-        await self._behind.drain()
 
     async def _count(self, tenant: str, room: _Room) -> None:
         started = self._clock()

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
 import prometheus_client as prometheus
 from prometheus_client.metrics import MetricWrapperBase
 
+from yamabiko.core.states import State
 from yamabiko.gateway.exchange import Asking, Exchange, Observer, Scope
 from yamabiko.telemetry import Event
 from yamabiko.types import Hit, Miss, MissReason
@@ -27,6 +29,9 @@ T = TypeVar("T", bound=MetricWrapperBase)
 
 LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Bounds of latency buckets, in seconds: an exact hit takes less than a millisecond, a long generation a minute."""
+
+SAMPLE_SECONDS = 0.5
+"""Under load, what is in flight is written down so often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +65,7 @@ METRICS: Sequence[Metric] = (
         name="yamabiko_errors_total",
         kind="counter",
         labels=("code",),
-        doc="Errors of the gateway's own by their code: overloaded, rate_limited, upstream_timeout, client_gone, ...",
+        doc="Errors of the gateway's own by their code: overloaded, rate_limit_exceeded, upstream_timeout, client_gone, ...",
     ),
     Metric(
         name="yamabiko_request_seconds",
@@ -72,7 +77,7 @@ METRICS: Sequence[Metric] = (
         name="yamabiko_first_byte_seconds",
         kind="histogram",
         labels=("tier",),
-        doc="From the request's headers to the first byte of its answer, in seconds.",
+        doc="From the request's headers to the first byte of a streamed answer, in seconds.",
     ),
     Metric(name="yamabiko_in_flight_requests", kind="gauge", doc="Requests that are being answered."),
     Metric(
@@ -199,18 +204,22 @@ class _Family(Generic[T]):
 class Metrics(Observer):
     """Counts. An ``Observer``, and a hook of the cache; each takes a few microseconds.
 
-    ``benchmarks/gateway_metrics.py`` measures them.
+    ``benchmarks/observing.py`` measures them.
     """
 
     def __init__(self) -> None:
         prometheus.disable_created_metrics()  # type: ignore[no-untyped-call] # doubles the series for nothing
         self.registry = prometheus.CollectorRegistry()
         self._live: dict[int, Exchange] = {}
+        self._sampled = 0.0
+        self._counted = 0
+        self._is_proxy = False
         self._define()
         self._in_flight.set(0)
         self._plain_proxy.set(0)
         self._exact_only.set(0)
         self._gauge("yamabiko_build_info").labels(__version__).set(1)
+        self._begin_at_zero()
 
     def _define(self) -> None:
         self._requests = _Family(self._counter("yamabiko_requests_total"))
@@ -243,6 +252,16 @@ class Metrics(Observer):
         self._upstream_retries = _Family(self._counter("yamabiko_upstream_retries_total"))
         self._upstream_first_byte = _Family(self._histogram("yamabiko_upstream_first_byte_seconds"))
 
+    def _begin_at_zero(self) -> None:
+        """Of what happens seldom and matters, the first time is seen as a rise from nothing."""
+        for level in ("model", "tenant", "category", "experiment"):
+            for state in State:
+                self._transitions.of(level, state.value)
+        for verdict in ("same", "different", "unsure"):
+            self._labels.of(verdict)
+        for operation in ("read", "write"):
+            self._store_errors.of(operation)
+
     def _counter(self, name: str) -> prometheus.Counter:
         metric = _known(name)
         return prometheus.Counter(name, metric.doc, metric.labels, registry=self.registry)
@@ -261,12 +280,12 @@ class Metrics(Observer):
     def begun(self, exchange: Exchange, scope: Scope) -> None:  # noqa: ARG002 - the protocol's
         """See ``Observer``."""
         self._live[id(exchange)] = exchange
-        self._in_flight.inc()
 
     def ended(self, exchange: Exchange) -> None:
         """See ``Observer``."""
         self._live.pop(id(exchange), None)
-        self._in_flight.dec()
+        if (self._counted and not self._live) or monotonic() - self._sampled > SAMPLE_SECONDS:
+            self.sample()
         tier, reason = tier_of(exchange), "none"
         if isinstance(exchange.outcome, Miss):
             reason = exchange.outcome.reason.value
@@ -276,7 +295,7 @@ class Metrics(Observer):
         self._requests.of(exchange.route, tier, reason).inc()
         self._responses.of(exchange.route, status_class(exchange.status)).inc()
         self._request_seconds.of(tier).observe(exchange.seconds)
-        if exchange.first_byte_seconds:
+        if exchange.stream and exchange.first_byte_seconds:
             self._first_byte_seconds.of(tier).observe(exchange.first_byte_seconds)
         if exchange.error:
             self._errors.of(exchange.error).inc()
@@ -284,7 +303,7 @@ class Metrics(Observer):
             self._shared.inc()
 
     def _hit(self, exchange: Exchange, hit: Hit) -> None:
-        self._plain_proxy.set(0)
+        self._set_proxy(is_proxy=False)
         self._tokens.of("cache", "input").inc(exchange.input_tokens)
         self._tokens.of("cache", "output").inc(exchange.output_tokens)
         if exchange.stale_if_error:
@@ -297,9 +316,9 @@ class Metrics(Observer):
     def _missed(self, miss: Miss) -> None:
         if miss.reason is MissReason.STORE_UNAVAILABLE:
             self._store_errors.of("read").inc()
-            self._plain_proxy.set(1)
+            self._set_proxy(is_proxy=True)
         elif miss.key is not None and miss.controls.read:  # the store has been read
-            self._plain_proxy.set(0)
+            self._set_proxy(is_proxy=False)
         if miss.nearest:
             self._near_misses.inc()
         if miss.trial is not None:
@@ -362,11 +381,18 @@ class Metrics(Observer):
 
     # What is looked up when it is asked for.
 
-    def sample(self, *, cache_is_open: bool) -> None:
-        """Bring the gauges up to date that nobody counts."""
+    def sample(self, *, cache_is_open: bool = True) -> None:
+        """Bring the gauges up to date that nobody counts: now and then, and when they are read."""
+        self._sampled, self._counted = monotonic(), len(self._live)
+        self._in_flight.set(self._counted)
         self._followers.set(sum(exchange.shared for exchange in self._live.values()))
         if not cache_is_open:
-            self._plain_proxy.set(1)
+            self._set_proxy(is_proxy=True)
+
+    def _set_proxy(self, *, is_proxy: bool) -> None:
+        if is_proxy is not self._is_proxy:
+            self._is_proxy = is_proxy
+            self._plain_proxy.set(is_proxy)
 
 
 def store_families(stats: StoreStats) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -15,7 +15,7 @@ from yamabiko.generators.simulated import SimulatedModel
 from yamabiko.stream import unheard, whole
 from yamabiko.types import Request
 
-_EVENTS = {"content-type": "text/event-stream; charset=utf-8"}
+_EVENTS: Mapping[str, str] = {"content-type": "text/event-stream; charset=utf-8"}
 _DATA = b"data: {"
 
 

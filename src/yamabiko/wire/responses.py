@@ -269,6 +269,8 @@ def _is_plain(item: Mapping[str, Any]) -> bool:
     told = {name for name, value in item.items() if value not in (None, [], {})}
     if item.get("type") == "reasoning":
         return told <= {"type", "id", "status"}
+    if item.get("type") != "message":
+        return False
     parts = [{name for name, value in part.items() if value not in (None, [], {})} for part in item.get("content", ())]
     return told <= {"type", "id", "status", "role", "content"} and all(part <= {"type", "text"} for part in parts)
 

@@ -78,10 +78,8 @@ def check(asked: Reading, stored: Reading, modes: Mapping[str, Mode] = MODES) ->
     if modes and modes is not MODES:
         on = {name: guard for name, guard in GUARDS.items() if modes.get(name, MODES[name]) != "off"}
     found = [finding for guard in on.values() if (finding := guard(asked, stored)) is not None]
-    if "truncation" in on and surplus(asked, stored):
-        found.append(
-            Finding("truncation", "the stored one goes on to say something else, in a sentence of its own", 0.6)
-        )
+    if "truncation" in on and (more := surplus(asked, stored)):
+        found.append(Finding("truncation", more, 0.6))
     return tuple(found)
 
 

@@ -16,7 +16,7 @@ _BE = word_set("is are am was were be been isn't aren't wasn't weren't become be
 _OPENING = word_set("is are am was were isn't aren't wasn't weren't")
 _IDLE = word_set(
     "certain particular specific given single possible available valid own new little bit any other another such "
-    "very quite really truly rather kind sort type piece pair set number actual"
+    "very quite really truly rather kind sort type piece pair set number"
 )
 """What may stand between *a* and its noun without making another question of it."""
 _ANY = word_set("way chance time reason place option idea lot few")
@@ -92,7 +92,10 @@ _MODIFIED = "one describes a thing more closely than the other, all else being e
 
 
 def _modified(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether the longer text only adds a word or two between *a* and its noun, of what somebody or something is."""
+    """Whether the longer text only adds a word or two between *a* and its noun, of what somebody or something is.
+
+    Or a word that makes another unit of one: *nautical miles*.
+    """
     short, long = (one, other) if len(one) < len(other) else (other, one)
     added = len(long) - len(short)
     if not 1 <= added <= 2:
@@ -100,14 +103,18 @@ def _modified(one: Sequence[str], other: Sequence[str]) -> bool:
     at = 0
     while at < len(short) and (short[at] == long[at] or (short[at] in _A and long[at] in _A)):
         at += 1
+    if added == 1 and long[at] in _MEASURES and tuple(short[at:]) == tuple(long[at + 1 :]):
+        return True
     if not 2 <= at < len(short) or long[at - 1] not in _A or tuple(short[at:]) != tuple(long[at + added :]):
         return False
     if short[at] in _ANY or _BE.isdisjoint(long[:at]):
         return False
-    return not any(word in _IDLE or not word.isalpha() for word in long[at : at + added])
+    described = long[at : at + added]
+    return all(word.isalpha() for word in described) and not _IDLE.issuperset(described)
 
 
 _A = frozenset(("a", "an"))
+_MEASURES = word_set("nautical square cubic metric imperial troy fluid")
 _PREDICATE_JA = re.compile(r"[^\s\u3041-\u309f、。?]+(?:です|でしょう|だった|でした|である|なの|だと)")
 _MODIFIER_JA = re.compile(r"[^、。]*[^\s\u3041-\u309f、。](?:な|[\u3041-\u309f]?い|の|[\u3041-\u309f]?た)$")
 _IDLE_JA = re.compile(r"(?:本当|実際|現在|今|普通|一般|具体的|主|特定|通常|御社|貴社|その|この|あの|自分|私|何か)")

@@ -20,7 +20,7 @@ _OTHER_PARTS = (
     "see saw seen, know knew known, choose chose chosen, bring brought, catch caught, hold held, meet met, "
     "find found, lead led, beat beaten, bite bitten, steal stole stolen, drive drove driven, hear heard, make made, "
     "break broke broken, eat ate eaten, feed fed, fight fought, hit hit, hurt hurt, strike struck, tell told, "
-    "think thought, speak spoke spoken"
+    "think thought, speak spoke spoken, understand understood, feel felt"
 )
 _IRREGULAR: Mapping[str, str] = MappingProxyType({row.split()[0]: row for row in _PRINCIPAL_PARTS.split(", ")})
 _DOUBLED = word_set(

@@ -66,6 +66,8 @@ def _goes_on(asked: Reading, stored: Reading) -> bool:
     sentences = stored.of(_sentences)
     if len(sentences) < 2 or len(sentences) <= len(asked.of(_sentences)):
         return False
+    if stored.of(_says) < asked.of(_says) + _LEAST:  # the same in two sentences
+        return False
     known = asked.of(_stems)
     for said, whole in stored.of(_said):
         foreign = sum(weight for unit, weight in said if not _is_known(unit, known, asked.folded))
@@ -133,6 +135,10 @@ def _units(sentence: str) -> tuple[str, ...]:
     """The words that say something, each once."""
     found = dict.fromkeys(_pattern(_UNIT).findall(sentence))
     return tuple(unit for unit in found if unit not in _SMALL and not set(unit) <= set(_SMALL_JA))
+
+
+def _says(reading: Reading) -> float:
+    return sum(map(_weight, _units(reading.folded)))
 
 
 def _weight(unit: str) -> float:
