@@ -259,3 +259,74 @@ class TestErrors:
         parser.feed(b'data: {"broken')
         told = parser.feed(CHAT.error_frame("a_code", "A sentence."))
         assert json.loads(told[-1].data)["error"]["code"] == "a_code"
+
+
+NAMES = [
+    "role",
+    "content",
+    "tool_calls",
+    "function_call",
+    "type",
+    "text",
+    "index",
+    "id",
+    "function",
+    "delta",
+    "message",
+]
+NAMES += [
+    "choices",
+    "model",
+    "messages",
+    "usage",
+    "logprobs",
+    "finish_reason",
+    "refusal",
+    "n",
+    "stop",
+    "error",
+    "audio",
+]
+NAMES += ["prompt_tokens", "prompt_tokens_details", "cached_tokens", "stream_options", "created", "modalities", "name"]
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.sampled_from(["", "user", "tool", "x"])
+)
+JSON = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4)
+)
+OBJECTS = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=6)
+ITEMS = st.lists(OBJECTS, min_size=1, max_size=2)
+
+
+class TestWhateverComes:
+    """Bodies and events are somebody else's: what is not understood is refused, and nothing else happens."""
+
+    @given(OBJECTS | st.builds(lambda items, rest: {**rest, "model": "m", "messages": items}, ITEMS, OBJECTS))
+    def test_in_a_request(self, body):
+        try:
+            read = CHAT.asked(body, tenant="t", user="")
+        except InvalidRequest:
+            return
+        assert read.request.model == body["model"]
+        assert list(CHAT.frames(Reply(text="x"), read))
+
+    @given(OBJECTS | st.builds(lambda choice: {"choices": [choice]}, OBJECTS))
+    def test_in_an_answer(self, body):
+        try:
+            reply = CHAT.reply(body)
+        except InvalidRequest:
+            return
+        assert json.loads(CHAT.body(reply, asked()))["choices"]
+        assert list(CHAT.frames(reply, asked(stream=True)))
+
+    @given(st.lists(OBJECTS | st.builds(lambda choices: {"choices": choices}, ITEMS), max_size=4))
+    def test_in_a_stream(self, values):
+        listener = CHAT.listener()
+        try:
+            for value in values:
+                listener.hear(Event(data=json.dumps(value)))
+        except InvalidRequest:
+            return
+        reply = listener.reply()
+        assert json.loads(CHAT.body(reply, asked()))["choices"]
+        assert list(CHAT.frames(reply, asked(stream=True)))

@@ -60,9 +60,6 @@ class Inside:
         """All that is stored, once what is being written is."""
         return self._runner.run(self._entries())
 
-    def purge(self):
-        self._runner.run(self.gateway.cache.purge(tenant=None, everything=True))
-
     async def _entries(self):
         await self.gateway.cache.drain()
         return [entry async for entry in self.gateway.cache.entries()]

@@ -90,8 +90,7 @@ class Learner:
         self._waiting: dict[str, None] = {}
         self._advancing: asyncio.Task[None] | None = None
         self._counted: dict[str, float] = {}
-        self._judge_again = clock()
-        self._resumed = clock()
+        self._judge_again = self._resumed = clock()
         self._trials = Trials(
             self._shared,
             store,
