@@ -96,7 +96,9 @@ async def measure(options: argparse.Namespace) -> dict:
     embedder = Remembered()
     rows = plants(options.data, 10 if options.quick else options.pairs)
     pairs = [pair for pair in load_pairs(options.data, GENUINE) if pair.label == 1 and pair.split == "test"]
-    pairs = sample([pair for pair in pairs if same_script(pair) and pair.a != pair.b], 8 if options.quick else options.genuine)
+    pairs = sample(
+        [pair for pair in pairs if same_script(pair) and pair.a != pair.b], 8 if options.quick else options.genuine
+    )
     results: dict[str, dict] = {}
     served: dict[str, dict[str, list[bool]]] = {}
     for arm in arms(options.rate):

@@ -266,3 +266,30 @@ def test_words_are_found_in_all_of_their_forms():
     assert {"買わ", "買い", "買っ"} <= set(japanese_forms("v5", "買う"))
     assert {"開けた", "開けな"} <= set(japanese_forms("v5", "開ける1"))
     assert {"高く", "高か"} <= set(japanese_forms("v5", "高い"))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "caught"),
+    [
+        ("Is he a doctor?", "Is he a good doctor?", True),
+        ("Is he a doctor?", "Is he a certain doctor?", False),
+        ("Is he a doctor?", "Is that man a good doctor?", False),
+        ("Is there a way to pay by card?", "Is there a good way to pay by card?", False),
+        ("How long are 5 miles?", "How long are 5 nautical miles?", True),
+        ("Is she a pilot?", "Did she use to be a pilot?", True),
+        ("How can I be a pilot?", "How can I become a pilot?", False),
+        ("Is it free or cheap?", "Is it both free and cheap?", True),
+        ("Is it free or cheap?", "Is it free and cheap?", False),
+        ("彼は医者ですか", "彼は立派な医者ですか", True),
+        ("彼は医者ですか", "彼は本当に医者ですか", False),
+    ],
+)
+def test_one_more_word_is_another_question_only_where_all_else_is_equal(a, b, caught):
+    assert bool(found("constraints", a, b)) is caught
+    assert bool(found("constraints", b, a)) is caught
+
+
+def test_who_cannot_do_a_thing_asks_for_help_with_it():
+    help_wanted = "I need help updating my order"
+    assert found("negation", "I cannot update my order", help_wanted) == set()
+    assert found("negation", "My order was not updated", help_wanted) == {"negation"}

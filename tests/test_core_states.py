@@ -173,8 +173,8 @@ def test_nothing_anywhere_says_what_is_missing():
 def test_audits_are_more_frequent_where_less_is_known():
     assert audit_rate(State.EXACT_ONLY, 0) == 0
     assert audit_rate(State.SHADOW, 0) == 1
-    assert audit_rate(State.SERVING, 499) == 0.05
-    assert audit_rate(State.SERVING, 500) == 0.02
+    assert audit_rate(State.SERVING, 199) == 0.2
+    assert audit_rate(State.SERVING, 200) == 0.1
     assert audit_rate(State.TIGHTENED, 5000) > audit_rate(State.SERVING, 0)
-    assert audit_rate(State.SERVING, 5000, CALM) == 0.02
+    assert audit_rate(State.SERVING, 5000, CALM) == 0.1
     assert audit_rate(State.SERVING, 5000, CALM.after_all([True] * 8)) == audit_rate(State.TIGHTENED, 5000)

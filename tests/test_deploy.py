@@ -134,6 +134,10 @@ class TestDockerfile:
         folder = next(rest for word, rest in last_stage() if word == "VOLUME")
         assert settings.url == f"sqlite:///{folder}/cache.db"
 
+    def test_nothing_reports_to_anybody(self):
+        assert environment()["ORT_DISABLE_TELEMETRY"] == "1"
+        assert not [name for name in environment() if name.startswith("OTEL_")]
+
     def test_its_command_is_one_that_the_command_line_has(self):
         entrypoint, command = (json.loads(rest) for word, rest in last_stage() if word in ("ENTRYPOINT", "CMD"))
         assert Path(entrypoint[0]).name in PROJECT["project"]["scripts"]
@@ -313,6 +317,12 @@ class TestAlerts:
             assert rule["labels"]["severity"] in ("page", "ticket")
             assert rule["annotations"]["summary"]
             assert rule["annotations"]["description"].endswith(".")
+
+    def test_commands_that_they_speak_of_exist(self):
+        texts = [*(rule["annotations"]["description"] for rule in RULES if "alert" in rule), *(m.doc for m in METRICS)]
+        named = set(re.findall(r"yamabiko ([a-z-]+)", " ".join(texts)))
+        assert named
+        assert named <= main.commands.keys()
 
     def test_what_must_wake_somebody_is_watched(self):
         watched = " ".join(rule["expr"] for rule in RULES)

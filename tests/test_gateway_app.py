@@ -190,6 +190,13 @@ class TestErrors:
         assert ("[DONE]" in response.text) == ("no_done" not in order)
         assert status_of(gateway.ask(question, stream=True)) == "fwd=miss"
 
+    def test_a_stream_with_what_is_no_json_anywhere_passes_and_is_not_stored(self, gateway):
+        order = {"delta": {"odd": float("inf")}}  # Python writes and reads it; JSON has no such number
+        response = gateway.ask("infinite", stream=True, order=order)
+        assert response.status_code == 200
+        assert response.text.endswith("data: [DONE]\n\n")
+        assert status_of(gateway.ask("infinite", stream=True)) == "fwd=miss"
+
     def test_an_answer_that_can_not_be_read_passes_and_is_not_stored(self, gateway):
         odd = gateway.ask("odd", order={"status": 200, "body": "<html>", "headers": {"content-type": "text/html"}})
         assert (odd.status_code, odd.text) == (200, "<html>")

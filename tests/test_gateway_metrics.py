@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -351,6 +352,28 @@ class TestProcesses:
         assert value(found, "yamabiko_store_entries") == 1
         assert value(found, "yamabiko_plain_proxy") == 0
         assert value(found, "process_resident_memory_bytes") > 0
+
+    def test_who_waits_for_anothers_call_is_in_flight_without_one(self, tmp_path):
+        with (
+            running_upstream() as upstream,
+            running_gateway(url=f"sqlite:///{tmp_path}/c.db", upstream=upstream) as gateway,
+            ThreadPoolExecutor() as threads,
+        ):
+            order = {"gate": "held"}
+            asked = [threads.submit(gateway.ask, "shared", order=order) for _ in range(5)]
+            upstream.wait_at("held")
+            deadline = time.monotonic() + 20
+            found = {}
+            while value(found, "yamabiko_in_flight_requests") < 5:
+                assert time.monotonic() < deadline
+                found = values(httpx.get(f"{gateway.root}/metrics").text)
+            assert value(found, "yamabiko_upstream_in_flight", upstream="openai") == 1
+            upstream.open("held")
+            assert [answer.result().status_code for answer in asked] == [200] * 5
+            found = values(httpx.get(f"{gateway.root}/metrics").text)
+        assert value(found, "yamabiko_in_flight_requests") == 0
+        assert value(found, "yamabiko_shared_total") == 4
+        assert value(found, "yamabiko_upstream_calls_total", upstream="openai", status="2xx") == 1
 
     def test_any_of_several_workers_answers_for_all_and_for_those_that_died(self, tmp_path):
         with (

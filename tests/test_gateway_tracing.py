@@ -17,10 +17,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from upstreams.processes import running_gateway, running_upstream
-from yamabiko.errors import ConfigurationError
+from yamabiko.errors import ConfigurationError, MissingExtra
 from yamabiko.gateway.exchange import Exchange, asking
-from yamabiko.gateway.observing import traces_are_wanted
+from yamabiko.gateway.observing import observing, traces_are_wanted
 from yamabiko.gateway.tracing import Tracing, provider
+from yamabiko.settings import GatewaySettings
 from yamabiko.types import Reply, Usage
 
 MARK = "zanzibar-marker"
@@ -259,6 +260,11 @@ class TestConfiguration:
         made = provider("http://127.0.0.1:9", {"OTEL_SERVICE_NAME": "mine"})
         assert made.resource.attributes["service.name"] == "mine"
         asyncio.run(Tracing(made).close())
+
+    def test_without_the_extra_it_says_how_to_get_it(self, monkeypatch):
+        monkeypatch.setattr("yamabiko.gateway.observing.find_spec", lambda name: None if "sdk" in name else name)
+        with pytest.raises(MissingExtra, match=r"pip install 'yamabiko\[otel\]'"):
+            observing(GatewaySettings(traces="http://c:4318"), (), {}, lambda: None)
 
     def test_a_gateway_without_traces_never_loads_opentelemetry(self):
         code = "import sys; import yamabiko.gateway.serving; print('opentelemetry.sdk' in sys.modules)"

@@ -165,6 +165,13 @@ class TestMessages:
         assert len(server.seen) == before + 2
         assert len(ids) == 2
 
+    def test_a_header_that_changes_the_answer_keeps_answers_apart(self, server, claude):
+        before = len(server.seen)
+        betas = ({}, {"anthropic-beta": "a-2026"}, {"anthropic-beta": "b-2026"}, {"anthropic-version": "2030-01-01"})
+        for headers in [*betas, *betas]:
+            claude.messages.create(**asked("with a beta?"), extra_headers=headers)
+        assert len(server.seen) == before + len(betas)
+
     def test_an_error_reaches_the_client_as_it_came_and_is_not_stored(self, server, claude):
         before = len(server.seen)
         for _ in range(2):

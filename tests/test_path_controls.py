@@ -6,15 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yamabiko import Hit, Miss, Policy, open_cache
+from yamabiko import Hit, Miss, Policy, Request, Settings, open_cache
 from yamabiko.core.controls import stricter_modes, tightened
 from yamabiko.core.decide import decide
 from yamabiko.core.guards import GUARDS, MODES
 from yamabiko.core.score import model_for
 from yamabiko.core.states import Position, State
-from yamabiko.errors import ConfigurationError, NotStored
+from yamabiko.errors import ConfigurationError, InvalidRequest, NotStored
+from yamabiko.settings import LearnSettings
 from yamabiko.testing import FakeEmbedder, ScriptedModel
-from yamabiko.types import PLAIN, Candidate, Controls, Entry, MissReason, Question, Reply, Scope
+from yamabiko.types import PLAIN, Candidate, Controls, Entry, MissReason, Question, Reply, Scope, Selector
 
 RESET = "How do I reset my password?"
 RESET_TOO = "How can I reset my password?"  # cosine with RESET in FakeEmbedder: about 0.83
@@ -111,6 +112,25 @@ def test_a_stale_answer_is_not_renewed_for_it(opened):
     assert model.calls == 1
 
 
+def test_it_is_never_drawn_to_be_compared_and_what_may_be_stored_is():
+    async def main():
+        seen = {}
+        settings = Settings(learn=LearnSettings(per_minute=100_000, per_day=1_000_000, refresh_seconds=1e-3))
+        judge = ScriptedModel()
+        async with open_cache(
+            "memory://", policy=Policy(max_error_rate=0.2), settings=settings, judge=judge, embedder=FakeEmbedder()
+        ) as cache:
+            await cache.answer(RESET, ScriptedModel())
+            for controls in (PLAIN, Controls(max_age_seconds=60.0), UNSTORED, UNASKED):
+                outcomes = [await cache.lookup(RESET_TOO, controls=controls) for _ in range(200)]
+                seen[controls] = sum(outcome.trial is not None for outcome in outcomes)
+        return seen
+
+    seen = asyncio.run(main())
+    assert min(seen[PLAIN], seen[Controls(max_age_seconds=60.0)]) > 0
+    assert seen[UNSTORED] == seen[UNASKED] == 0
+
+
 # Forbidding to ask a model.
 
 
@@ -125,8 +145,6 @@ def test_a_miss_raises_where_no_model_may_be_asked(opened, controls):
 
 
 def test_what_bypasses_the_cache_too(opened):
-    from yamabiko import Request
-
     with pytest.raises(NotStored):
         opened().answer(Request(RESET, bypass="the caller says so"), ScriptedModel(), controls=UNASKED)
 
@@ -197,6 +215,29 @@ def test_a_guard_that_the_policy_turned_off(opened):
 def test_what_makes_no_sense_is_refused(wrong):
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         Controls(**wrong)
+
+
+# Whose word counts.
+
+
+def test_a_hit_is_spoken_of_by_those_whose_answer_it_is(opened):
+    cache, model = opened(policy=LOOSE), ScriptedModel()
+    asked = Request(RESET, tenant="acme", user="alice")
+    cache.answer(asked, model)
+    hit = cache.lookup(asked)
+    for whose in (Selector(tenant="globex"), Selector(tenant="acme", user="bob"), Selector(tenant="acme", user="")):
+        with pytest.raises(InvalidRequest, match="no id of a hit that was given to this"):
+            cache.feedback(hit.id, ok=False, whose=whose)
+    assert isinstance(cache.lookup(asked), Hit)
+    cache.feedback(hit.id, ok=False, whose=Selector(tenant="acme", user="alice"))
+    assert isinstance(cache.lookup(asked), Miss)
+
+
+def test_also_where_the_answer_is_still_being_written(opened):
+    cache = opened(policy=LOOSE)
+    cache.answer(RESET, ScriptedModel())
+    cache.feedback(cache.lookup(RESET).id, ok=False, whose=Selector(tenant=""))
+    assert isinstance(cache.lookup(RESET), Miss)
 
 
 # Stated rates, without a cache.
@@ -288,7 +329,6 @@ def test_whatever_is_asked_nothing_is_served_that_the_policy_would_not_serve(
 
     stricter, there, why = tightened(controls, policy, where, embedder=EMBEDDER)
     modes = stricter_modes(policy.guards, controls)
-    assert there.design is None or controls == PLAIN
     if not why and served(stricter, there, modes):
         assert served(policy, where, policy.guards)
         assert controls.min_similarity is None or similarity >= controls.min_similarity

@@ -134,7 +134,10 @@ def test_a_question_that_says_something_else_besides_answers_nobody_else(victim,
         ("Which venues has Olusegun O. published in?", "In which venues has Olusegun O published?"),
         (f"お世話になっております。{RESET_JA}。よろしくお願いします。", RESET_JA),
         ("Is a debit card the same as a credit card?", "Are a debit card and a credit card the same?"),
-        ("パスワードの変更と再設定、変更の方が早いのはどんなときですか", "パスワードの変更が再設定より早いのはどんなときですか"),
+        (
+            "パスワードの変更と再設定、変更の方が早いのはどんなときですか",
+            "パスワードの変更が再設定より早いのはどんなときですか",
+        ),
     ],
 )
 def test_politeness_and_what_the_asker_adds_cost_no_hit(stored, asked):

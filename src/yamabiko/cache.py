@@ -174,6 +174,7 @@ class Cache:
         for an id that this cache did not give, or not to them, and ``StoreError`` where it could not be noted.
         """
         asked = None if request is None else as_request(request)
+        await self._writes.drain()  # a hit may be of an entry that is still being written
         await self._learner.feedback(hit_id, ok=ok, request=asked, whose=whose)
 
     # Around the path.

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from yamabiko.attest import Attest, Refusal
-from yamabiko.core.controls import not_by_meaning, stricter_modes, tightened, unwanted
+from yamabiko.core.controls import may_be_drawn, not_by_meaning, stricter_modes, tightened, unwanted
 from yamabiko.core.decide import decide, guard_modes, search_floor
 from yamabiko.core.freshness import freshness
 from yamabiko.core.guards import GUARDS
@@ -182,7 +182,7 @@ class Lookup:
         if why := not_by_meaning(miss.controls):
             return miss if not miss.controls.read else replace(miss, reasons=(*miss.reasons, why))
         number = self._new_id()
-        policy, position = await self._standing(miss.request, key, number if miss.controls == PLAIN else "")
+        policy, position = await self._standing(miss.request, key, number if may_be_drawn(miss.controls) else "")
         policy, position, why = tightened(miss.controls, policy, position, embedder=key.scope.embedder)
         miss = replace(miss, namespace=position.namespace)
         if why:

@@ -121,9 +121,11 @@ class SyncCache:
         """Store an answer that the caller generated; None where it is not stored."""
         return self._run(lambda cache: cache.remember(miss, reply))
 
-    def feedback(self, hit_id: str, *, ok: bool, request: str | Request | None = None) -> None:
+    def feedback(
+        self, hit_id: str, *, ok: bool, request: str | Request | None = None, whose: Selector | None = None
+    ) -> None:
         """What a person says of a hit; see ``Cache.feedback``."""
-        self._run(lambda cache: cache.feedback(hit_id, ok=ok, request=request))
+        self._run(lambda cache: cache.feedback(hit_id, ok=ok, request=request, whose=whose))
 
     def purge(self, **conditions: Any) -> int:
         """Remove the entries that fit; conditions as for ``Cache.purge``."""

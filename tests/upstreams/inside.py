@@ -53,8 +53,9 @@ class Inside:
         self._runner.run(self.gateway.stop())
         self._runner.close()
 
-    def ask(self, path, body=b"", headers=(), *, method="POST", query=b"", peer="127.0.0.1"):
-        return self._runner.run(self._ask(path, body, headers, method, query, peer))
+    def ask(self, path, body=b"", headers=(), **more):
+        """One request; ``more``: ``method``, ``query``, ``peer``."""
+        return self._runner.run(self._ask(path, body, headers, **more))
 
     def entries(self):
         """All that is stored, once what is being written is."""
@@ -64,7 +65,7 @@ class Inside:
         await self.gateway.cache.drain()
         return [entry async for entry in self.gateway.cache.entries()]
 
-    async def _ask(self, path, body, headers, method, query, peer):
+    async def _ask(self, path, body, headers, *, method="POST", query=b"", peer="127.0.0.1"):
         given = [(name.encode(), value if isinstance(value, bytes) else value.encode()) for name, value in headers]
         scope = {
             "type": "http",
@@ -82,9 +83,9 @@ class Inside:
         sent, waiting = [], [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive():
-            if waiting:
-                return waiting.pop()
-            await asyncio.Event().wait()
+            if not waiting:
+                await asyncio.Event().wait()
+            return waiting.pop()
 
         async def send(message):
             sent.append(message)

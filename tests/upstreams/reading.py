@@ -8,7 +8,7 @@ def text_of(response):
     if not response.headers["content-type"].startswith("text/event-stream"):
         return "".join(texts(response.json(), ("content", "text")))
     events = [json.loads(line[6:]) for line in response.text.split("\n") if line.startswith("data: {")]
-    deltas = [one for one in events if one.get("type", "delta").endswith("delta")]
+    deltas = [one for one in events if str(one.get("type", "delta" if "choices" in one else "")).endswith("delta")]
     return "".join(text for one in deltas for text in texts(one, ("content", "text", "delta")))
 
 

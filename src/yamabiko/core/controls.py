@@ -36,16 +36,21 @@ def not_by_meaning(controls: Controls) -> str:
     return "" if controls.semantic else "the request wants an answer to the very same question only"
 
 
+def may_be_drawn(controls: Controls) -> bool:
+    """Whether a look-up may be drawn for a label: what is stored for it is compared with an answer that may be kept."""
+    return controls.read and controls.store and controls.forward
+
+
 def tightened(controls: Controls, policy: Policy, position: Position, *, embedder: str) -> tuple[Policy, Position, str]:
     """Policy and position for this request, and why nothing may be served by meaning, empty where something may.
 
     A certificate speaks for one threshold, so where its bound is above the rate asked for, nothing is served. What
     was calibrated on public data has a stricter threshold for a stricter rate. ``embedder``: as ``model_for`` names it.
-    Such a look-up is never drawn for a label: what it finds best is not what others would have been served.
     """
     if controls == PLAIN:
         return policy, position, ""
-    position = replace(position, design=None)
+    if not may_be_drawn(controls):
+        position = replace(position, design=None)
     if controls.min_similarity is not None:
         least, verify = policy.min_similarity, policy.verify_similarity
         policy = replace(

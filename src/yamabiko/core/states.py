@@ -29,10 +29,10 @@ from yamabiko.types import Calibration
 
 Outcome: TypeAlias = Certificate | Shortfall | None
 
-AUDIT_FIRST = 0.05
-AUDIT_LATER = 0.02
-AUDIT_FIRST_LABELS = 500
-AUDIT_SUSPICIOUS = 0.2
+AUDIT_FIRST = 0.2
+AUDIT_LATER = 0.1
+AUDIT_FIRST_LABELS = 200
+AUDIT_SUSPICIOUS = 0.3
 SUSPICION = 1.2
 """E from which on more is audited."""
 _CONTRARY = 0.05
@@ -147,7 +147,7 @@ def back_off(chain: Sequence[Outcome], own: Sample | None = None) -> tuple[Certi
 def audit_rate(state: State, labels: int, process: EProcess | None = None) -> float:
     """The share of hits that are answered afresh and compared; 1 in shadow, where a fresh answer exists anyway.
 
-    ``labels``: how many the namespace has. More are audited until there are 500, and while the bet against the
+    ``labels``: how many the namespace has. More are audited until there are ``AUDIT_FIRST_LABELS``, and while the bet against the
     certificate is winning: an alarm takes a certain number of audits, which so comes sooner. Each rate is a design of
     its own; that it depends on the past harms neither test, for it never depends on what it draws.
     """

@@ -90,7 +90,8 @@ class Answering:
             else:  # it was another's, whom this one had joined
                 await self._by_oneself_unless_stored(cache, call)
         except InvalidRequest:
-            await self._bypassing(call, "the request can't be read")
+            if not call.client.begun:
+                await self._bypassing(call, "the request can't be read")
 
     async def _bypassing(self, call: Call, why: str) -> None:
         """Generate for this client alone, and store nothing."""

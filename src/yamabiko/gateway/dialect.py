@@ -50,7 +50,7 @@ class Listener(Protocol):
 
         ``finish_reason`` is ``error`` where the stream gave none or reported an error. Called once, at the end. The
         same answer, streamed or not, gives the same text, tool calls and ``extra``, so that either can be replayed as
-        the other.
+        the other. Raises ``InvalidRequest`` where what was heard adds up to nothing that can be kept.
         """
 
 

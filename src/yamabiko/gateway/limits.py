@@ -20,6 +20,8 @@ COUNT_AGAIN_SECONDS = 60.0
 """How often what a tenant has stored is counted; in between, what it adds is estimated."""
 COUNT_SHARE = 0.02
 """Of a process's time, counting takes so much at most."""
+MOST_WAITING = 16
+"""So many tenants at most wait to be counted, one after the other: anybody can be a new tenant."""
 ENTRY_BYTES = 2048
 """What an entry takes besides its texts: its vector, ids and index. An estimate, on the safe side."""
 
@@ -72,6 +74,8 @@ class Rooms(Observer):
         self._clock = clock
         self._rooms: OrderedDict[str, _Room] = OrderedDict()
         self._behind = Background()
+        self._counting = 0
+        self._one = asyncio.Lock()
 
     def has_room(self, caller: Caller) -> bool:
         """Whether a new answer of this caller's may be stored. Never waits."""
@@ -85,8 +89,10 @@ class Rooms(Observer):
                 self._rooms.popitem(last=False)
         self._rooms.move_to_end(caller.tenant)
         pause = max(COUNT_AGAIN_SECONDS, room.took / COUNT_SHARE)
-        if not room.counting and self._clock() - room.counted >= pause:
+        due = not room.counting and self._clock() - room.counted >= pause
+        if due and self._counting < MOST_WAITING:  # whoever is not counted now is at a later request
             room.counting = True
+            self._counting += 1
             self._behind.spawn("counting a tenant's bytes", self._count(caller.tenant, room))
         return room.used is not None and room.used < limit
 
@@ -100,16 +106,18 @@ class Rooms(Observer):
             room.used += exchange.request_bytes + exchange.response_bytes + ENTRY_BYTES
 
     async def _count(self, tenant: str, room: _Room) -> None:
-        started = self._clock()
-        try:
-            cache = self._cache()
-            if cache is not None:
-                room.used = (await count(cache, Selector(tenant=tenant)))[1]
-        except StoreError:
-            return  # what was known stands
-        finally:
-            room.counting, room.counted = False, self._clock()
-            room.took = room.counted - started
+        async with self._one:
+            started = self._clock()
+            try:
+                cache = self._cache()
+                if cache is not None:
+                    room.used = (await count(cache, Selector(tenant=tenant)))[1]
+            except StoreError:
+                return  # what was known stands
+            finally:
+                self._counting -= 1
+                room.counting, room.counted = False, self._clock()
+                room.took = room.counted - started
 
 
 async def count(cache: Cache, selector: Selector) -> tuple[int, int]:

@@ -65,7 +65,7 @@ METRICS: Sequence[Metric] = (
         name="yamabiko_errors_total",
         kind="counter",
         labels=("code",),
-        doc="Errors of the gateway's own by their code: overloaded, rate_limit_exceeded, upstream_timeout, client_gone, ...",
+        doc="Errors of the gateway's own by code: overloaded, rate_limit_exceeded, upstream_timeout, client_gone ...",
     ),
     Metric(
         name="yamabiko_request_seconds",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ from yamabiko.gateway.proxy import Proxy, broken_off, failed
 from yamabiko.gateway.routes import Route
 
 _BODY = frozenset({b"content-length", b"transfer-encoding"})
+_NO_QUERY = re.compile(rb"[^\x21-\x7e]|#")
+"""uvicorn refuses such a query itself; other servers need not."""
 
 
 class Incoming(NamedTuple):
@@ -89,8 +92,10 @@ class Passing:
 
 
 def target_of(route: Route, scope: Scope) -> bytes:
-    """The upstream's path with the request's query."""
+    """The upstream's path with the request's query. Raises ``Refused`` for one that is none."""
     query: bytes = scope["query_string"]
+    if _NO_QUERY.search(query):
+        raise Refused(400, "invalid_query", "the query must be written in printable ASCII: encode the rest as %XX")
     return route.target + b"?" + query if query else route.target
 
 

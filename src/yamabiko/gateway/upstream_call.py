@@ -169,8 +169,11 @@ async def _events(
                 done = done or chunk.done
         if done:
             await _tail(pieces, relay)
-    whole = readable and done
-    yield replace(listener.reply(), text="", chunk_lengths=()) if whole else _UNREAD
+    try:
+        reply = listener.reply() if readable and done else _UNREAD
+    except InvalidRequest:
+        reply = _UNREAD
+    yield replace(reply, text="", chunk_lengths=())
 
 
 async def _tail(pieces: AsyncIterator[bytes], relay: Relay) -> None:

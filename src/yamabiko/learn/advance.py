@@ -28,6 +28,7 @@ from yamabiko.core.states import (
     back_off,
     transition,
 )
+from yamabiko.learn.caution import PRECAUTION, given_up, gives_up, tallied
 from yamabiko.learn.ledger import Draw, Ledger
 from yamabiko.learn.records import (
     MOST_TRANSITIONS,
@@ -275,6 +276,10 @@ def _standing(known: NamespaceState, support: _Support, doubt: EProcess | None, 
             certificate=support.certificate, shortfall=shortfall, process=doubt, learning=rules.learning
         )
         standing = transition(known.state, evidence)
+        if known.cautious and standing.state is State.SERVING and known.state is not State.SHADOW:
+            standing = Standing(
+                state=State.TIGHTENED, threshold=support.certificate.strict_threshold, reason=PRECAUTION
+            )
         if support.ancestor is not None and standing.threshold is not None:
             return replace(standing, reason=f"{standing.reason}; {support.why}")
         return standing
@@ -365,21 +370,25 @@ def _drawing(known: NamespaceState, rules: Rules) -> Drawing | None:
 
 
 def _taken(known: NamespaceState, draws: Sequence[Draw], end: int, rules: Rules) -> tuple[NamespaceState, bool]:
-    """With these draws counted and bet on; whether the bet has just given an alarm, behind which labels count anew."""
+    """With these draws counted and bet on; whether that has just moved anything (an alarm lets labels count anew)."""
     process = known.process
-    before = _peak(process)
+    before, cautious = _peak(process), known.cautious
     if known.threshold is not None:
         draws = [draw for draw in draws if not draw.stands_apart(known.namespace)]
     audited = known.audited
     if process is not None and known.threshold is not None:
         audits = [draw for draw in draws if draw.audits(known.threshold, known.namespace)]
-        process, audited = process.after_all(not draw.correct for draw in audits), audited + len(audits)
+        outcomes = [not draw.correct for draw in audits]
+        process, audited = process.after_all(outcomes), audited + len(audits)
+        known = tallied(known, outcomes, rules.terms.tested_rate)
     known = msgspec.structs.replace(
         known, process=process, cursor=end, labels=known.labels + len(draws), audited=audited
     )
+    if gives_up(known):
+        return _anew(given_up(known), rules), True
     if before < TIGHTEN <= _peak(process):
         return _anew(known, rules), True
-    return known, before < STOP <= _peak(process)
+    return known, before < STOP <= _peak(process) or known.cautious != cautious
 
 
 def _anew(known: NamespaceState, rules: Rules) -> NamespaceState:
@@ -407,7 +416,8 @@ def _unremarkable(
     hits = sum(draw.audits(threshold, known.namespace) for draw in draws)
     audited = ledger.audited(known.namespace, rules.versions, after=known.fed_from, up_to=up_to)
     others = max(0, audited - process.trials - hits)
-    return msgspec.structs.replace(known, process=process.after_all(False for _ in range(others)))
+    known = tallied(known, [False] * others, rules.terms.tested_rate)
+    return msgspec.structs.replace(known, process=process.after_all([False] * others))
 
 
 def _attempt(known: NamespaceState, ledger: Ledger, rules: Rules, *, now: float) -> NamespaceState:

@@ -203,7 +203,8 @@ class NamespaceState(msgspec.Struct, frozen=True, kw_only=True):
     many of them were hits that were bet on. ``attempt``: how many attempts to certify have been made of them, the
     latest with ``attempted_labels`` at ``attempted``, the next with ``next_attempt``. ``certificate``: the namespace's
     own, ``shortfall``: what the latest attempt lacked. ``basis``: names what it serves by, its own certificate or
-    another's; ``process``: the bet against that, ``fed_from`` a log position on; ``served_from``: since when it has
+    another's; ``process``: the bet against that, ``fed_from`` a log position on; ``excess``: the tally of the latest
+    wrong audits, ``cautious``: whether it has to be made good (``learn/caution.py``); ``served_from``: since when it has
     been serving, 0 where it is not. ``refused``: what its own labels speak against, and why; ``checked``: with how many
     labels that was last looked at. ``distrust``: why nobody else's word may be taken; empty where it may. ``began``:
     why it began anew. ``drawing``: the one in force, ``drawings``: the latest ones.
@@ -232,6 +233,8 @@ class NamespaceState(msgspec.Struct, frozen=True, kw_only=True):
     basis: str = ""
     process: EProcess | None = None
     fed_from: int = 0
+    excess: float = 0.0
+    cautious: bool = False
     served_from: int = 0
     refused: dict[str, str] = msgspec.field(default_factory=dict)
     checked: int = 0
@@ -307,7 +310,7 @@ def _sound(known: NamespaceState, namespace: str) -> bool:
     if serves:
         fits = fits and bool(known.basis) and 0.0 < (known.threshold or 0.0) < 1.0 and known.process is not None
     counts = (known.cursor, known.start, known.labels, known.attempt, known.next_attempt, known.checked)
-    times = (known.since, known.saved, known.attempted)
+    times = (known.since, known.saved, known.attempted, known.excess)
     return fits and min(counts) >= 0 and all(map(math.isfinite, times)) and known.start <= known.cursor
 
 

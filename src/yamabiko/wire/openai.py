@@ -209,6 +209,8 @@ def _tool_calls(message: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(calls, list):
         raise InvalidRequest("tool_calls must be a list")
     older = [message["function_call"]] if message.get("function_call") else []
+    if not all(isinstance(call, Mapping) for call in (*calls, *older)):
+        raise InvalidRequest("each call of a tool must be an object")
     return tuple(canonical_json(call) for call in [*calls, *older])
 
 

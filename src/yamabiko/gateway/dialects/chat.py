@@ -67,7 +67,7 @@ class ChatListener:
             self._finish_reason = chunk.finish_reason or self._finish_reason
         self._usage = chunk.usage or self._usage
         self._rest |= {name: value[name] for name in (*_ENVELOPE, "usage") if value.get(name) is not None}
-        for choice in value.get("choices") or ():
+        for choice in _choices(value):
             _grow(self._logprobs, choice.get("logprobs") or {})
             delta = choice.get("delta") or {}
             _grow(self._message, {name: part for name, part in delta.items() if name not in _SAID})
@@ -94,6 +94,16 @@ class ChatListener:
             tool_calls=tuple(canonical_json(call) for call in self._calls.values()),
             extra=_extra(self._rest, self._message, self._logprobs),
         )
+
+
+def _choices(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    choices = event.get("choices") or []
+    if not isinstance(choices, list) or not all(isinstance(choice, Mapping) for choice in choices):
+        raise InvalidRequest("choices must be a list of objects")
+    for choice in choices:
+        if not isinstance(choice.get("delta") or {}, Mapping):
+            raise InvalidRequest("choices must be a list of objects with a delta")
+    return choices
 
 
 def _grow(whole: dict[str, Any], part: Mapping[str, Any], *, named: tuple[str, ...] = ()) -> None:
@@ -231,13 +241,15 @@ class _Logprobs:
     """Log probabilities of tokens, dealt out to the pieces that the tokens stand in."""
 
     def __init__(self, found: object) -> None:
-        self._left = {name: list(part) for name, part in found.items()} if isinstance(found, Mapping) else {}
+        self._left: dict[str, Any] = dict(found) if isinstance(found, Mapping) else {}
 
     def of(self, piece: str, *, last: bool) -> dict[str, Any] | None:
         """Those of one piece; the last piece gets what is left."""
         if not self._left:
             return None
-        tokens = self._left.get("content", [])
+        tokens = self._left.get("content")
+        if not isinstance(tokens, list):
+            tokens = []
         count = length = 0
         while count < len(tokens) and length < len(piece):
             token = tokens[count].get("token") if isinstance(tokens[count], Mapping) else None
@@ -246,6 +258,8 @@ class _Logprobs:
         if last:
             left, self._left = self._left, {}
             return left
+        if not count:
+            return None
         self._left["content"] = tokens[count:]
         return {"content": tokens[:count]}
 
@@ -263,7 +277,7 @@ def _bypass(body: Mapping[str, Any]) -> str:
             return "the conversation holds audio"
         content = message.get("content")
         for block in content if isinstance(content, list) else ():
-            if isinstance(block, Mapping) and block.get("type") not in _TEXTS:
+            if isinstance(block, Mapping) and str(block.get("type")) not in _TEXTS:
                 return f"the conversation holds {_HELD.get(str(block.get('type')), 'more than text')}"
     return ""
 
