@@ -6,6 +6,7 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
+from schemathesis.specs.openapi.checks import ignored_auth
 
 from upstreams.processes import chat, running_gateway, running_upstream
 from yamabiko.gateway.keys import lines_for
@@ -39,5 +40,9 @@ described = schemathesis.openapi.from_dict(dict(document()))
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 def test_whoever_asks_whatever_gets_an_answer_that_is_described(case, gateway):
     for key in KEYS:
-        case.call_and_validate(base_url=gateway.root, headers={"authorization": f"Bearer {key}"})
+        case.call_and_validate(
+            base_url=gateway.root,
+            headers={"authorization": f"Bearer {key}"},
+            excluded_checks=[ignored_auth],  # it would leave out a key that stands here; test_gateway_ops.py does
+        )
     assert httpx.get(f"{gateway.root}/healthz").status_code == 200

@@ -24,6 +24,7 @@ from yamabiko.gateway.control import about as about_answer
 from yamabiko.gateway.dialect import Dialect
 from yamabiko.gateway.exchange import (
     Exchange,
+    Headers,
     Identify,
     Observer,
     ReadControls,
@@ -45,6 +46,7 @@ OpenCache: TypeAlias = Callable[[], Awaitable[Cache]]
 
 REOPEN_SECONDS = 5.0
 """How soon a store that could not be opened is tried again."""
+_READ_ONLY = frozenset({"healthz", "readyz", "metrics"})
 _json = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _log = logging.getLogger("yamabiko.gateway")
@@ -151,9 +153,11 @@ class Gateway:
         path = scope["raw_path"]
         route = self._routes.read(path) if scope["method"] == "POST" else None
         if route is None:
-            own = self._own.get(path[1:].partition(b"/")[0].decode("latin-1"))
+            name = path[1:].partition(b"/")[0].decode("latin-1")
+            own = self._own.get(name)
             if own is not None:
-                await own(scope, receive, send)
+                reads = scope["method"] in ("GET", "HEAD")
+                await (own if reads or name not in _READ_ONLY else _only_read)(scope, receive, send)
                 return
             route = self._routes.passed(path, scope["headers"])
         name = "pass" if route is None or route.dialect is None else route.dialect.name
@@ -297,8 +301,19 @@ def _model_unknown() -> Refused:
     )
 
 
-async def _plain(send: Send, status: int, document: Mapping[str, object]) -> None:
+async def _only_read(_: Scope, __: Receive, send: Send) -> None:
+    error = {"message": "this can only be read: GET", "type": "gateway_error", "code": "method_not_allowed"}
+    await _plain(send, 405, {"error": error}, ((b"allow", b"GET, HEAD"),))
+
+
+async def _plain(send: Send, status: int, document: Mapping[str, object], more: Headers = ()) -> None:
     body = _json(document)
-    said = [header.JSON, header.NO_SNIFFING, (b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")]
+    said = [
+        *more,
+        header.JSON,
+        header.NO_SNIFFING,
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+    ]
     await send({"type": "http.response.start", "status": status, "headers": said})
     await send({"type": "http.response.body", "body": body})

@@ -19,9 +19,10 @@ REMEMBERED = 512
 REMEMBERED_BYTES = 16 * 1024
 """... if they are no longer than this."""
 VARYING: Mapping[bytes, bytes] = MappingProxyType(
-    {b"anthropic-beta": b"", b"openai-beta": b"", b"anthropic-version": b"2023-06-01"}
+    {b"anthropic-beta": b"", b"openai-beta": b"", b"anthropic-version": b"2026-10-21"}
 )
-"""Headers that change what an upstream answers, each with the value that changes nothing: any other one counts."""
+"""Headers that change what an upstream answers, each with the value that shares answers with other APIs; of the version
+that is what the client of today sends (anthropic 2.13). Any other value has answers of its own."""
 _decode = msgspec.json.Decoder().decode
 
 

@@ -157,8 +157,8 @@ def worth_saving(now: NamespaceState, saved: NamespaceState | None) -> bool:
     """Whether others must hear of it, or too much would have to be read again."""
     if saved is None:
         return now.cursor > 0 or now.distrust != ""
-    told = ("state", "threshold", "basis", "certificate", "shortfall", "refused", "start", "attempt", "drawing")
-    if any(getattr(now, name) != getattr(saved, name) for name in (*told, "distrust")):
+    told = "state threshold basis certificate shortfall refused start attempt drawing distrust".split()
+    if any(getattr(now, name) != getattr(saved, name) for name in told):
         return True
     return now.labels - saved.labels >= SAVE_EACH
 
@@ -272,14 +272,11 @@ def _doubt(known: NamespaceState, support: _Support) -> EProcess | None:
 def _standing(known: NamespaceState, support: _Support, doubt: EProcess | None, rules: Rules) -> Standing:
     if support.certificate is not None:
         shortfall = (support.ancestor or known).shortfall  # of whoever tried to renew this certificate
-        evidence = Evidence(
-            certificate=support.certificate, shortfall=shortfall, process=doubt, learning=rules.learning
-        )
-        standing = transition(known.state, evidence)
+        found = Evidence(certificate=support.certificate, shortfall=shortfall, process=doubt, learning=rules.learning)
+        standing = transition(known.state, found)
         if known.cautious and standing.state is State.SERVING and known.state is not State.SHADOW:
-            standing = Standing(
-                state=State.TIGHTENED, threshold=support.certificate.strict_threshold, reason=PRECAUTION
-            )
+            strict = support.certificate.strict_threshold
+            standing = Standing(state=State.TIGHTENED, threshold=strict, reason=PRECAUTION)
         if support.ancestor is not None and standing.threshold is not None:
             return replace(standing, reason=f"{standing.reason}; {support.why}")
         return standing
@@ -378,9 +375,9 @@ def _taken(known: NamespaceState, draws: Sequence[Draw], end: int, rules: Rules)
     audited = known.audited
     if process is not None and known.threshold is not None:
         audits = [draw for draw in draws if draw.audits(known.threshold, known.namespace)]
-        outcomes = [not draw.correct for draw in audits]
-        process, audited = process.after_all(outcomes), audited + len(audits)
-        known = tallied(known, outcomes, rules.terms.tested_rate)
+        process, audited = process.after_all(not draw.correct for draw in audits), audited + len(audits)
+        own = [not draw.correct for draw in audits if draw.drawing.namespace == known.namespace]
+        known = tallied(known, own, rules.terms.tested_rate)
     known = msgspec.structs.replace(
         known, process=process, cursor=end, labels=known.labels + len(draws), audited=audited
     )

@@ -33,7 +33,9 @@ GAVE_UP = "too many of the latest audited hits were wrong for any certificate of
 
 
 def tallied(known: NamespaceState, outcomes: Iterable[bool], rate: float) -> NamespaceState:
-    """With more audited hits counted, in the order in which they were drawn; True is wrong.
+    """With more audited hits of its own counted, in the order in which they were drawn; True is wrong.
+
+    Descendants' are left to their own tallies: else a few errors of a single tenant would tighten all.
 
     ``rate``: the budget as audits show it, ``Terms.tested_rate``. Of a promise per request: of requests that an audit
     would have drawn.
