@@ -247,7 +247,11 @@ class TestTheCachesHook:
             ("yamabiko_step_seconds_count", (("step", "embed"),)): 1,
         }
         assert {key: page.get(key) for key in expected} == expected
-        metrics(Event(call="stream", outcome="miss", reason=MissReason.BELOW_THRESHOLD, embed_seconds=0.01))
+        metrics(Event(call="stream", outcome="miss", reason=MissReason.EXPIRED, embed_seconds=0.01))
+        assert value(scraped(metrics), "yamabiko_exact_only") == 1, "who was told of an old answer says nothing of it"
+        metrics(
+            Event(call="stream", outcome="miss", reason=MissReason.EXPIRED, embed_seconds=0.01, search_seconds=0.01)
+        )
         assert value(scraped(metrics), "yamabiko_exact_only") == 0
 
     @given(st.text(max_size=50), st.text(max_size=50), st.booleans())

@@ -6,7 +6,7 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
-from schemathesis.specs.openapi.checks import ignored_auth
+from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection, positive_data_acceptance
 
 from upstreams.processes import chat, running_gateway, running_upstream
 from yamabiko.gateway.keys import lines_for
@@ -33,6 +33,11 @@ def gateway(tmp_path_factory):
         yield gateway
 
 
+UNSAID = {
+    "/yamabiko/entries": [positive_data_acceptance],  # OpenAPI can't say: one or more of these parameters
+    "/readyz": [negative_data_rejection],  # a probe is answered, whatever else stands in its query
+}
+"""What the description can't say. ``ignored_auth`` would leave out a key that stands here; test_gateway_ops.py does."""
 described = schemathesis.openapi.from_dict(dict(document()))
 
 
@@ -43,6 +48,6 @@ def test_whoever_asks_whatever_gets_an_answer_that_is_described(case, gateway):
         case.call_and_validate(
             base_url=gateway.root,
             headers={"authorization": f"Bearer {key}"},
-            excluded_checks=[ignored_auth],  # it would leave out a key that stands here; test_gateway_ops.py does
+            excluded_checks=[ignored_auth, *UNSAID.get(case.operation.path, ())],
         )
     assert httpx.get(f"{gateway.root}/healthz").status_code == 200

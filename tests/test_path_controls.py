@@ -14,6 +14,7 @@ from yamabiko.core.score import model_for
 from yamabiko.core.states import Position, State
 from yamabiko.errors import ConfigurationError, InvalidRequest, NotStored
 from yamabiko.settings import LearnSettings
+from yamabiko.stores.memory import MemoryStore
 from yamabiko.testing import FakeEmbedder, ScriptedModel
 from yamabiko.types import PLAIN, Candidate, Controls, Entry, MissReason, Question, Reply, Scope, Selector
 
@@ -193,6 +194,11 @@ def test_a_higher_similarity(opened):
     assert isinstance(cache.lookup(RESET_TOO, controls=Controls(min_similarity=-1.0)), Hit)
 
 
+def test_a_lower_one_changes_nothing(opened):
+    cache = filled(opened, Policy(max_error_rate=None, min_similarity=0.9))
+    assert isinstance(cache.lookup(RESET_TOO, controls=Controls(min_similarity=0.5)), Miss)
+
+
 def test_an_error_rate_is_not_to_be_had_where_none_is_stated(opened):
     miss = filled(opened).lookup(RESET_TOO, controls=Controls(max_error_rate=0.01))
     assert miss.reason is MissReason.CONTROL
@@ -232,11 +238,32 @@ def test_a_hit_is_spoken_of_by_those_whose_answer_it_is(opened):
     assert isinstance(cache.lookup(asked), Miss)
 
 
-def test_also_where_the_answer_is_still_being_written(opened):
-    cache = opened(policy=LOOSE)
-    cache.answer(RESET, ScriptedModel())
-    cache.feedback(cache.lookup(RESET).id, ok=False, whose=Selector(tenant=""))
-    assert isinstance(cache.lookup(RESET), Miss)
+class Slow(MemoryStore):
+    """A store whose writes wait."""
+
+    def __init__(self):
+        super().__init__(embedder="fake", dim=64)
+        self.gate = asyncio.Event()
+
+    async def put(self, entry, /, **options):
+        await self.gate.wait()
+        await super().put(entry, **options)
+
+
+def test_also_where_the_answer_is_still_being_written():
+    async def main():
+        store = Slow()
+        async with open_cache(store=store, policy=LOOSE, embedder=FakeEmbedder()) as cache:
+            await cache.answer(RESET, ScriptedModel())
+            hit = await cache.lookup(RESET)
+            saying = asyncio.create_task(cache.feedback(hit.id, ok=False, whose=Selector(tenant="")))
+            for _ in range(100):
+                await asyncio.sleep(0)
+            store.gate.set()
+            await saying
+            return await cache.lookup(RESET)
+
+    assert isinstance(asyncio.run(main()), Miss)
 
 
 # Stated rates, without a cache.

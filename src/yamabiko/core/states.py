@@ -147,9 +147,9 @@ def back_off(chain: Sequence[Outcome], own: Sample | None = None) -> tuple[Certi
 def audit_rate(state: State, labels: int, process: EProcess | None = None) -> float:
     """The share of hits that are answered afresh and compared; 1 in shadow, where a fresh answer exists anyway.
 
-    ``labels``: how many the namespace has. More are audited until there are ``AUDIT_FIRST_LABELS``, and while the bet against the
-    certificate is winning: an alarm takes a certain number of audits, which so comes sooner. Each rate is a design of
-    its own; that it depends on the past harms neither test, for it never depends on what it draws.
+    ``labels``: how many the namespace has. More are audited until there are ``AUDIT_FIRST_LABELS``, and while the bet
+    against the certificate is winning: an alarm takes a certain number of audits, which so comes sooner. Each rate is a
+    design of its own; that it depends on the past harms neither test, for it never depends on what it draws.
     """
     if state is State.EXACT_ONLY:
         return 0.0

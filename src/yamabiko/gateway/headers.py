@@ -30,6 +30,7 @@ _HOP_BY_HOP = frozenset(
 _OURS_TO_SAY = frozenset({b"host", b"expect", b"accept-encoding"})
 """Of a request that is read; ``accept-encoding`` passes where nothing is read."""
 _SAID_BY_US = b"x-yamabiko-"
+_CORS = b"access-control-"
 KEY_PREFIX = b"yamabiko-"
 """By which a key of the gateway's own is told from a vendor's: it never leaves for an upstream."""
 
@@ -51,10 +52,13 @@ def to_upstream(headers: Headers, *, read: bool, own_key: bool) -> list[tuple[by
 
 
 def to_client(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """An upstream's headers without those of its connection; nobody but the gateway says ``X-Yamabiko-*``."""
+    """An upstream's headers without those of its connection; nobody but the gateway says ``X-Yamabiko-*``.
+
+    What an upstream lets pages of other sites read (CORS) is not what the gateway does: it lets them read nothing.
+    """
     lowered = [(name.lower(), value) for name, value in headers]
     dropped = _HOP_BY_HOP | _named(lowered)
-    return [pair for pair in lowered if pair[0] not in dropped and not pair[0].startswith(_SAID_BY_US)]
+    return [pair for pair in lowered if pair[0] not in dropped and not pair[0].startswith((_SAID_BY_US, _CORS))]
 
 
 def _named(headers: Headers) -> frozenset[bytes]:

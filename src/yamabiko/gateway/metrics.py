@@ -374,9 +374,9 @@ class Metrics(Observer):
             self._embedder_errors.inc()
             self._exact_only.set(1)
         elif event.embed_seconds:
-            self._exact_only.set(0)
             self._step_seconds.of("embed").observe(event.embed_seconds)
-        if event.search_seconds:
+        if event.search_seconds:  # with a vector: the embedder is well
+            self._exact_only.set(0)
             self._step_seconds.of("search").observe(event.search_seconds)
 
     # What is looked up when it is asked for.

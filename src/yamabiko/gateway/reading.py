@@ -23,6 +23,8 @@ VARYING: Mapping[bytes, bytes] = MappingProxyType(
 )
 """Headers that change what an upstream answers, each with the value that shares answers with other APIs; of the version
 that is what the client of today sends (anthropic 2.13). Any other value has answers of its own."""
+_OURS = frozenset({"yamabiko_upstream", "yamabiko_headers"})
+"""Members that only the gateway puts into what is compared."""
 _decode = msgspec.json.Decoder().decode
 
 
@@ -55,8 +57,8 @@ class Reading:
     ) -> Asked | None:
         try:
             value = _decode(body)
-            if not isinstance(value, dict):
-                return None
+            if not isinstance(value, dict) or not _OURS.isdisjoint(value):
+                return None  # and nobody says for the gateway where an answer comes from
             if route.apart:  # what no dialect knows counts: answers of two servers are never taken for one's
                 value["yamabiko_upstream"] = route.apart
             if varying:

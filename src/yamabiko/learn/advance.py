@@ -28,7 +28,7 @@ from yamabiko.core.states import (
     back_off,
     transition,
 )
-from yamabiko.learn.caution import PRECAUTION, given_up, gives_up, tallied
+from yamabiko.learn.caution import GAVE_UP, PRECAUTION, given_up, gives_up, tallied
 from yamabiko.learn.ledger import Draw, Ledger
 from yamabiko.learn.records import (
     MOST_TRANSITIONS,
@@ -41,16 +41,14 @@ from yamabiko.learn.records import (
 GREY_RATE = 0.2
 """The share of misses between ``MIN_SCORE`` and the threshold that are labelled: they have a fresh answer anyway."""
 REPLAYED = 200
-"""How many of the latest draws a bet against a new certificate starts with.
+"""How many of the latest draws a bet against a new certificate starts with, lest a drift be forgotten with the old one.
 
-Else a drift that was just being noticed would be forgotten whenever a certificate is renewed. It never raises a false
-alarm: the certificate was chosen because labels look good at it.
+It never raises a false alarm: the certificate was chosen because labels look good at it.
 """
 FEWEST_NEW = 50
 """New labels without which an old certificate is not tried again: the same labels say the same."""
 FIRST_CHECK = 5
 """Labels of its own from which on a namespace does not take an ancestor's certificate on trust."""
-_CONTRARY = 0.05
 SAVE_EACH = 25
 """Draws after which a standing is saved though nothing has changed; what is not saved is read in the log again."""
 
@@ -157,8 +155,8 @@ def worth_saving(now: NamespaceState, saved: NamespaceState | None) -> bool:
     """Whether others must hear of it, or too much would have to be read again."""
     if saved is None:
         return now.cursor > 0 or now.distrust != ""
-    told = "state threshold basis certificate shortfall refused start attempt drawing distrust".split()
-    if any(getattr(now, name) != getattr(saved, name) for name in told):
+    told = ("state", "threshold", "basis", "certificate", "shortfall", "refused", "start", "attempt", "drawing")
+    if any(getattr(now, name) != getattr(saved, name) for name in (*told, "distrust")):
         return True
     return now.labels - saved.labels >= SAVE_EACH
 
@@ -218,6 +216,8 @@ def _tried(known: NamespaceState, support: _Support, ledger: Ledger | None, rule
     process = known.process
     if known.basis == support.name and process is not None and process.peak >= STOP:
         return _refusing(known, support, f"{_bet(process)}, at or above {STOP:g}")
+    if known.basis == support.name and gives_up(known):
+        return _refusing(given_up(known), support, GAVE_UP)
     due = FIRST_CHECK if known.basis != support.name else max(FIRST_CHECK, 2 * known.checked)
     if ledger is None or known.labels < due:
         return known
@@ -237,7 +237,7 @@ def _contrary(own: Sample, threshold: float, rules: Rules) -> str:
         return ""  # of requests few labels say little; the bet goes on
     hits = own.at(threshold)
     trials, wrong, rate = int(np.count_nonzero(hits)), int(np.count_nonzero(hits & own.wrong)), rules.terms.tested_rate
-    if not wrong or binomial.upper_tail(wrong, trials, rate) > _CONTRARY:
+    if not wrong or binomial.upper_tail(wrong, trials, rate) > 0.05:
         return ""
     return f"{wrong} of its own {trials} were wrong from score {threshold:.4f} on, against a tested rate of {rate:.2%}"
 
@@ -256,8 +256,8 @@ def _rebased(known: NamespaceState, support: _Support, ledger: Ledger | None, ru
     process = EProcess.against(rules.terms)
     if ledger is not None and rules.terms.on == "hit":
         recent = ledger.latest(known.namespace, rules.versions, after=known.start, up_to=known.cursor, most=REPLAYED)
-        threshold = support.threshold
-        process = process.after_all(not draw.correct for draw in recent if draw.audits(threshold, known.namespace))
+        audits = (draw for draw in recent if draw.audits(support.threshold or 0.0, known.namespace))
+        process = process.after_all(not draw.correct for draw in audits)
     return msgspec.structs.replace(known, process=process, fed_from=known.cursor)
 
 
@@ -285,19 +285,19 @@ def _standing(known: NamespaceState, support: _Support, doubt: EProcess | None, 
     if not rules.learning:
         advice = "give a judge, or import labels with `yamabiko calibrate`"
         return Standing(state=State.SHADOW, threshold=None, reason=f"{support.why}; no labels can be had: {advice}")
-    standing = transition(known.state, Evidence(learning=True))
-    missing = max(0, known.next_attempt - known.labels)
-    reason = f"{support.why}; the next attempt to certify comes with {missing} more labels"
-    return replace(standing, reason=reason)
+    missing = f"{max(0, known.next_attempt - known.labels)} more labels"
+    reason = f"{support.why}; the next attempt to certify comes with {missing}"
+    return replace(transition(known.state, Evidence(learning=True)), reason=reason)
 
 
 def _uncalibrated(known: NamespaceState, shipped: float, process: EProcess | None) -> Standing:
     """The same states by a shipped threshold, which has no certificate but is bet against as well."""
     if known.state is State.EXACT_ONLY:
         return Standing(state=State.SHADOW, threshold=None, reason="there is a shipped calibration")
-    if process is not None and process.peak >= TIGHTEN:
+    alarm = f"{_bet(process)}, at or above {TIGHTEN:g}" if process is not None and process.peak >= TIGHTEN else ""
+    if alarm or known.cautious:
         strict = shipped + max(0.0, 1 - shipped) / 2
-        return Standing(state=State.TIGHTENED, threshold=strict, reason=f"{_bet(process)}, at or above {TIGHTEN:g}")
+        return Standing(state=State.TIGHTENED, threshold=strict, reason=alarm or PRECAUTION)
     reason = f"from score {shipped:.4f} on, by public data and at half the wanted error rate: uncalibrated"
     return Standing(state=State.SERVING, threshold=shipped, reason=reason)
 
@@ -381,11 +381,11 @@ def _taken(known: NamespaceState, draws: Sequence[Draw], end: int, rules: Rules)
     known = msgspec.structs.replace(
         known, process=process, cursor=end, labels=known.labels + len(draws), audited=audited
     )
-    if gives_up(known):
-        return _anew(given_up(known), rules), True
+    if gives_up(known) and known.certificate is not None:
+        return _anew(given_up(known, GAVE_UP), rules), True
     if before < TIGHTEN <= _peak(process):
         return _anew(known, rules), True
-    return known, before < STOP <= _peak(process) or known.cautious != cautious
+    return known, before < STOP <= _peak(process) or known.cautious != cautious or gives_up(known)
 
 
 def _anew(known: NamespaceState, rules: Rules) -> NamespaceState:
@@ -412,9 +412,9 @@ def _unremarkable(
     threshold = known.threshold
     hits = sum(draw.audits(threshold, known.namespace) for draw in draws)
     audited = ledger.audited(known.namespace, rules.versions, after=known.fed_from, up_to=up_to)
-    others = max(0, audited - process.trials - hits)
-    known = tallied(known, [False] * others, rules.terms.tested_rate)
-    return msgspec.structs.replace(known, process=process.after_all([False] * others))
+    others = [False] * max(0, audited - process.trials - hits)
+    known = tallied(known, others, rules.terms.tested_rate)
+    return msgspec.structs.replace(known, process=process.after_all(others))
 
 
 def _attempt(known: NamespaceState, ledger: Ledger, rules: Rules, *, now: float) -> NamespaceState:

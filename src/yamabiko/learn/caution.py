@@ -3,13 +3,13 @@
 An alarm (``core/drift.py``) has to be proved, and an error rate of twice the budget takes hundreds of audits to prove.
 Until then answers are served. So the errors themselves are counted too: each wrong audited hit adds 1, each audited hit
 takes a share of the budget away, and the count never falls below 0. Where it rises to ``TIGHTEN_AT`` the strict
-threshold serves until the count is 0 again; at ``GIVE_UP_AT`` a certificate of one's own is dropped, only later labels
-count, and what they certify serves strictly at first.
+threshold serves until the count is 0 again. At ``GIVE_UP_AT`` what is served by is given up, and what labels certify
+after that serves strictly at first.
 
-This is Page's cumulative sum. In whatever order errors come: between two moments at 0 at most ``GIVE_UP_AT`` + 1 audited
-hits were wrong beyond the budget, so about that number divided by the share of hits that is audited were served. The
-limits are a heuristic, no test: they may be reached by bad luck, which costs hits and never the promise. They were chosen
-on simulated streams and on CLINC150 and then measured on other seeds: benchmarks/standings.py, docs/learning.md.
+This is Page's cumulative sum. In whatever order errors come: between two moments at 0 no more than ``GIVE_UP_AT`` + 1
+audited hits can be wrong beyond the budget; divided by the audited share of hits, that is about how many were served.
+The limits are a heuristic, no test: bad luck may reach them too, and costs hits. They were chosen on simulated streams
+and CLINC150, and measured on other seeds: benchmarks/standings.py, docs/learning.md.
 
 Source: Page, Continuous Inspection Schemes, Biometrika 41 (1954) 100.
 """
@@ -28,8 +28,8 @@ TIGHTEN_AT = 1.5
 GIVE_UP_AT = 2.5
 LEFT_OVER = 2.0
 """What the count is after a certificate was dropped: its successor has that to make good."""
-PRECAUTION = "too many of the latest audited hits were wrong: a precaution, until as many more were right"
-GAVE_UP = "too many of the latest audited hits were wrong for any certificate of before: labels count anew"
+PRECAUTION = "too many of the latest audits were wrong: a precaution, until enough others were right"
+GAVE_UP = "too many of the latest audits were wrong to go on by what it served by"
 
 
 def tallied(known: NamespaceState, outcomes: Iterable[bool], rate: float) -> NamespaceState:
@@ -48,12 +48,13 @@ def tallied(known: NamespaceState, outcomes: Iterable[bool], rate: float) -> Nam
 
 
 def gives_up(known: NamespaceState) -> bool:
-    """Whether its own certificate has to go."""
-    return known.certificate is not None and known.excess >= GIVE_UP_AT
+    """Whether what it serves by has to go: its own certificate, or an ancestor's or a shipped threshold, for itself."""
+    return known.excess >= GIVE_UP_AT
 
 
-def given_up(known: NamespaceState) -> NamespaceState:
-    """Without its certificate, and with something to make good."""
+def given_up(known: NamespaceState, began: str = "") -> NamespaceState:
+    """Without a certificate of its own, and with something to make good."""
+    began = began or known.began
     return msgspec.structs.replace(
-        known, certificate=None, shortfall=None, excess=LEFT_OVER, cautious=True, began=GAVE_UP
+        known, certificate=None, shortfall=None, excess=LEFT_OVER, cautious=True, began=began
     )

@@ -14,7 +14,6 @@ from types import MappingProxyType
 
 from yamabiko.core.sampling import Design, Label, Sample, lots_of
 from yamabiko.core.score import EntryLabels
-from yamabiko.core.states import AUDIT_LATER
 from yamabiko.errors import ConfigurationError
 from yamabiko.learn.namespaces import chain
 from yamabiko.learn.records import Counted, Drawing, Drawn, Imported, Judged, decode_record
@@ -34,6 +33,8 @@ That breaks no claim. A certificate shows what it claims by its own counts, and 
 stands in ``NamespaceState``. Only ``recheck`` and the sample of a namespace with very few labels reach no further back.
 """
 MOST_ENTRIES = 20_000
+OF_DESCENDANTS = 0.02
+"""The share of a descendant's hits that count as audits of an ancestor, however many are audited."""
 
 
 @dataclass(slots=True)
@@ -58,13 +59,13 @@ class Draw:
     def audits(self, threshold: float, namespace: str) -> bool:
         """Whether its label is one of a plain random sample of the hits of a namespace at a threshold.
 
-        Imported labels are not. Of descendants no more are taken than are always audited: else one of them that is
-        suspicious, and hence audited more, would speak for all.
+        Imported labels are not. Of descendants only ``OF_DESCENDANTS`` are taken: else one of them that is suspicious,
+        and hence audited more, would speak for all.
         """
         if self.drawing.census or self.correct is None or self.score < threshold:
             return False
         rate = self.design.common(threshold)
-        return self.lots[0] < (rate if self.drawing.namespace == namespace else min(rate, AUDIT_LATER))
+        return self.lots[0] < (rate if self.drawing.namespace == namespace else min(rate, OF_DESCENDANTS))
 
     def stands_apart(self, namespace: str) -> bool:
         """Whether it is of a descendant in shadow: while the namespace serves, one that does not go by its word."""

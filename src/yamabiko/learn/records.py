@@ -204,10 +204,10 @@ class NamespaceState(msgspec.Struct, frozen=True, kw_only=True):
     latest with ``attempted_labels`` at ``attempted``, the next with ``next_attempt``. ``certificate``: the namespace's
     own, ``shortfall``: what the latest attempt lacked. ``basis``: names what it serves by, its own certificate or
     another's; ``process``: the bet against that, ``fed_from`` a log position on; ``excess``: the tally of the latest
-    wrong audits, ``cautious``: whether it has to be made good (``learn/caution.py``); ``served_from``: since when it has
-    been serving, 0 where it is not. ``refused``: what its own labels speak against, and why; ``checked``: with how many
-    labels that was last looked at. ``distrust``: why nobody else's word may be taken; empty where it may. ``began``:
-    why it began anew. ``drawing``: the one in force, ``drawings``: the latest ones.
+    wrong audits, ``cautious``: whether it is being made good (``learn/caution.py``); ``served_from``: since when it
+    has been serving, 0 where it is not. ``refused``: what its own labels speak against, and why; ``checked``: with how
+    many labels that was last looked at. ``distrust``: why nobody else's word may be taken; empty where it may.
+    ``began``: why it began anew. ``drawing``: the one in force, ``drawings``: the latest ones.
     """
 
     namespace: str
