@@ -18,7 +18,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check fuzz soak audit bench clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1 /p' Makefile | while read -r name words; do printf 'make %-6s %s\n' "$$name" "$$words"; done
@@ -34,6 +34,17 @@ check: $(VENV)/check.stamp ## lint, format, strict types and layers
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: $(VENV)/test.stamp ## 10,000 fuzzed requests and answers through the gateway
+	@YAMABIKO_FUZZ_EXAMPLES=10000 $(BIN)/python -m pytest tests/test_gateway_fuzz.py tests/test_gateway_schemathesis.py $(ARGS)
+
+soak: $(VENV)/test.stamp ## 64 clients for a minute, and one of two workers killed in their midst
+	@$(BIN)/python tests/upstreams/crowd.py --clients 64 --seconds 60 $(ARGS)
+
+audit: $(VENV)/test.stamp ## known vulnerabilities of what is installed; asks PyPI's advisories and npm's
+	@$(PIP) install 'pip-audit>=2.7,<3'
+	@$(BIN)/pip-audit --local --skip-editable $(ARGS)
+	@cd tests/node && $(NPM) audit --omit=dev
 
 bench: $(VENV)/bench.stamp ## measure; raw results go to benchmarks/results/
 	@set -e; for name in $(BENCH); do \

@@ -76,10 +76,12 @@ MEASURED = {
     USE_M3: (*JAPANESE, "synthetic_nearmiss", "traps_ja"),
 }
 CALIBRATED = {
-    MINILM: (*TRAINED[MINILM], "checklist_qqp", "synthetic_nearmiss", "traps_en"),
-    USE_M3: ("jsquad", "jaquad", "jsts", "synthetic_nearmiss", "traps_ja"),
+    MINILM: (*TRAINED[MINILM], "disflqa"),
+    USE_M3: ("jsquad", "jaquad", "jsts"),
 }
-"""Without tatoeba_ja, whose look-alikes are mostly right ones without the label, and JNLI, which is one-sided."""
+"""Without the trap tables, synthetic and CheckList pairs: rules were written for those, which makes them too easy here.
+
+Without tatoeba_ja, whose look-alikes are mostly right ones without the label, and JNLI, which is one-sided."""
 LATIN = {MINILM: True, USE_M3: False}
 MOSTLY_STATEMENTS = frozenset(
     "snli breakingnli negation scone med help hans jsnli janli jamp gptcache_mock".split()  # noqa: SIM905

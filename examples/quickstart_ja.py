@@ -6,7 +6,7 @@ python examples/quickstart_ja.py
 import tempfile
 from pathlib import Path
 
-from yamabiko import Hit, Request, open_sync_cache
+from yamabiko import Hit, Policy, Request, open_sync_cache
 from yamabiko.generators.simulated import SimulatedModel
 
 # 自分のモデルの代わり。Request を受け取り、文字列か Reply を返す関数なら何でもよい(async でもよい)。
@@ -31,8 +31,8 @@ with tempfile.TemporaryDirectory() as folder:
             print(f"「{question}」 {reply.text}")
     print("モデルの呼び出し:", call_model.calls)
 
-    # 別のプロセスでも、明日でも、答えは残っている。
-    with open_sync_cache(url) as cache:
+    # 別のプロセスでも、明日でも、答えは残っている。日本語は、ラベルがそろうまでは 5 % の約束で答える。
+    with open_sync_cache(url, policy=Policy(max_error_rate=0.05)) as cache:
         outcome = cache.lookup("パスワードを忘れた時はどうすればいいでしょうか？")
         print("意味で見つかった:", isinstance(outcome, Hit), f"類似度 {outcome.similarity or 0:.3f}")
         for reason in outcome.reasons:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
@@ -75,6 +76,9 @@ class OnnxModel:
             self._tokenizer.no_truncation()
             self._tokenizer.no_padding()
             self._unknown = None if self._unknown_piece is None else self._tokenizer.token_to_id(self._unknown_piece)
+            os.environ.setdefault(
+                "ORT_DISABLE_TELEMETRY", "1"
+            )  # else it reports to its makers, from 1.32 on
             runtime = library("onnxruntime")
             errors = library("onnxruntime.capi.onnxruntime_pybind11_state")
             self._errors = tuple(getattr(errors, name) for name in _ERRORS)

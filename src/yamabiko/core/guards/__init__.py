@@ -62,7 +62,7 @@ GUARDS: Mapping[str, Guard] = MappingProxyType(
 MODES: Mapping[str, Mode] = MappingProxyType({**dict.fromkeys(GUARDS, "veto"), "length": "feature"})
 """What each guard does where nothing else is set. A long question may be asked in short: its length only counts."""
 
-VERSION = "3"
+VERSION = "4"
 """Of what guards find in mode ``veto``: a change of it ends certificates, whose labels were of what guards let pass."""
 
 VETO_STRENGTH = 0.5

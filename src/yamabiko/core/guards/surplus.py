@@ -47,7 +47,9 @@ _SHARE = 0.6
 _SHORTEST = 8
 """Characters of a question that is looked for in another: less says too little to be recognised."""
 _REPEATED = 2
-"""From how many repetitions on a text is one that was made to collide."""
+"""From how many repetitions on a text is one that was made to collide ..."""
+_REPEATED_SHARE = 0.6
+"""... if they are so many for each word of the other: ordinary long sentences repeat a word or two."""
 
 
 def surplus(asked: Reading, stored: Reading) -> str:
@@ -106,7 +108,8 @@ def _repeats(asked: Reading, stored: Reading) -> bool:
         return False
     often, once = stored.of(_counts), asked.of(_counts)
     repeated = sum(max(0, often[word] - count) for word, count in once.items() if word in often)
-    return repeated + max(0, stored.of(_stammers) - asked.of(_stammers)) >= _REPEATED
+    repeated += max(0, stored.of(_stammers) - asked.of(_stammers))
+    return repeated >= _REPEATED and repeated >= _REPEATED_SHARE * sum(once.values())
 
 
 def _stammers(reading: Reading) -> int:
