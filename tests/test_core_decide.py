@@ -198,7 +198,7 @@ def test_with_a_promise_the_score_decides_and_not_the_rank():
     decision = promised([nearest, better], threshold=0.5)
     assert (decision.action, decision.candidates[0].entry.id) == ("serve", "b")
     assert decision.candidates[0].score >= 0.5
-    assert "certified" in decision.reasons[-1]
+    assert decision.reasons[-1].endswith("reaches the threshold 0.5000: so said the labels")
 
 
 def test_below_the_certified_threshold_nothing_is_served():

@@ -33,7 +33,7 @@ class Policy:
     Raises ``ConfigurationError``.
     """
 
-    max_error_rate: float | None = 0.02
+    max_error_rate: float | None = 0.05
     confidence: float = 0.95
     on: Literal["hit", "request"] = "hit"
     min_similarity: float | None = None

@@ -20,8 +20,8 @@ KNOWLEDGE = "demo-1"
 AT_A_TIME = 4
 """How many users ask at once."""
 
-MAX_ERROR_RATE = 0.05
-"""The demo's promise. The library's own default is stricter, and serves little before there are labels."""
+MAX_ERROR_RATE = 0.1
+"""The demo's promise: without labels, the on-device model for Japanese has no threshold for the default one."""
 NEAR_MISS_MARGIN = 0.15
 """How far below the threshold a stored question is still reported; wider than usual, to have something to show."""
 

@@ -165,7 +165,7 @@ def _in_favour(best: Candidate, policy: Policy, position: Position) -> str:
         least = policy.min_similarity or 0.0
         return f"similarity {best.similarity:.4f} reaches min_similarity {least:.4f}, without a promise"
     reason = f"score {best.score:.4f} reaches the threshold {position.threshold:.4f}"
-    return f"{reason} ({position.calibration}: {position.reason})"
+    return f"{reason}: {position.reason}"
 
 
 def _sound(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:

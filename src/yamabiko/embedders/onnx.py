@@ -76,9 +76,7 @@ class OnnxModel:
             self._tokenizer.no_truncation()
             self._tokenizer.no_padding()
             self._unknown = None if self._unknown_piece is None else self._tokenizer.token_to_id(self._unknown_piece)
-            os.environ.setdefault(
-                "ORT_DISABLE_TELEMETRY", "1"
-            )  # else it reports to its makers, from 1.32 on
+            os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it reports to its makers, from 1.32 on
             runtime = library("onnxruntime")
             errors = library("onnxruntime.capi.onnxruntime_pybind11_state")
             self._errors = tuple(getattr(errors, name) for name in _ERRORS)
