@@ -194,7 +194,9 @@ def test_what_is_served_for_another_question_counts_as_wrong():
         yield Reply(text="", latency_seconds=2.0, cost_usd=0.5)
 
     async def ask():
-        async with open_cache("memory://", embedder=FakeEmbedder(), policy=Policy(max_error_rate=None, min_similarity=-1.0)) as cache:
+        async with open_cache(
+            "memory://", embedder=FakeEmbedder(), policy=Policy(max_error_rate=None, min_similarity=-1.0)
+        ) as cache:
             clockwork = Clockwork(model, lambda request: prompt(intents, request))
             for question in (first.wordings[0], other.wordings[0], first.wordings[0]):
                 await ask_all(cache, intents, clockwork, [question], model="m", tell=told.append)

@@ -358,7 +358,9 @@ def ask(url, server, dim, question):
 
 
 def fill(url, server, dim, *questions):
-    with open_sync_cache(settings=settings(url, server, dim), policy=Policy(max_error_rate=None, min_similarity=1.0)) as cache:
+    with open_sync_cache(
+        settings=settings(url, server, dim), policy=Policy(max_error_rate=None, min_similarity=1.0)
+    ) as cache:
         for question in questions:
             assert cache.remember(cache.lookup(question), f"Answer to {question}")
 

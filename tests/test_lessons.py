@@ -267,7 +267,10 @@ def test_a_clock_set_back_revives_nothing_that_was_purged_and_shows_no_negative_
 
 
 def test_an_answer_that_lives_for_ever_outlives_a_century(opened, tmp_path):
-    cache = opened(f"sqlite:///{tmp_path}/cache.db", policy=Policy(ttl_seconds=float("inf"), max_error_rate=None, min_similarity=0.7))
+    cache = opened(
+        f"sqlite:///{tmp_path}/cache.db",
+        policy=Policy(ttl_seconds=float("inf"), max_error_rate=None, min_similarity=0.7),
+    )
     cache.answer(Q, ScriptedModel())
     cache.drain()
     opened.clock.advance(100 * 365 * 86400)
@@ -301,7 +304,9 @@ def test_the_answer_goes_when_its_document_changes(opened):
 def test_an_exact_hit_is_one_round_trip_a_semantic_one_two_and_a_write_one():
     async def case():
         store = CountingStore()
-        async with open_cache(store=store, embedder=FakeEmbedder(), policy=Policy(max_error_rate=None, min_similarity=0.7)) as cache:
+        async with open_cache(
+            store=store, embedder=FakeEmbedder(), policy=Policy(max_error_rate=None, min_similarity=0.7)
+        ) as cache:
             for question, trips in [(Q, ["get", "search", "put"]), (Q, ["get"]), (PARAPHRASE, ["get", "search"])]:
                 store.trips.clear()
                 await cache.answer(question, ScriptedModel())

@@ -88,7 +88,9 @@ def test_nothing_near_is_absent(opened):
 
 def test_the_most_similar_of_several_answers(opened):
     vectors = {"pine": [1.0, 0.0], "larch": [0.8, 0.6], "spruce": [0.9, 0.43589]}  # spruce is at 0.90 and 0.98 of them
-    cache = opened(embedder=FakeEmbedder(dim=2, vectors=vectors), policy=Policy(max_error_rate=None, min_similarity=0.85))
+    cache = opened(
+        embedder=FakeEmbedder(dim=2, vectors=vectors), policy=Policy(max_error_rate=None, min_similarity=0.85)
+    )
     cache.answer("pine", ScriptedModel())
     cache.answer("larch", ScriptedModel())
     hit = cache.lookup("spruce")
