@@ -298,7 +298,7 @@ def _uncalibrated(known: NamespaceState, shipped: float, process: EProcess | Non
     if alarm or known.cautious:
         strict = shipped + max(0.0, 1 - shipped) / 2
         return Standing(state=State.TIGHTENED, threshold=strict, reason=alarm or PRECAUTION)
-    reason = f"from score {shipped:.4f} on, by public data and at half the wanted error rate: uncalibrated"
+    reason = f"from score {shipped:.4f} on, by public data and for half of what may be wrong: uncalibrated"
     return Standing(state=State.SERVING, threshold=shipped, reason=reason)
 
 
