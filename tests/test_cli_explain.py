@@ -13,6 +13,7 @@ from yamabiko.cli import main
 from yamabiko.core.guards import GUARDS
 from yamabiko.core.score import FEATURES
 from yamabiko.core.shipped import shipped_threshold
+from yamabiko.policy import Policy
 
 RESET = ("How do I reset my password?", "How can I reset my password?")
 RECEIPTS = ("領収書を2枚ください", "領収書を３枚ください")
@@ -53,7 +54,7 @@ def test_each_feature_and_each_guard_is_shown_and_they_make_the_score():
     odds = math.fsum(row["log_odds"] for row in told["contributions"])
     assert told["score"] == pytest.approx(1 / (1 + math.exp(-odds)))
     assert 0 <= told["p_correct"] <= 1
-    shipped = shipped_threshold("minilm-l6-v2-int8", 0.02, 0.95)
+    shipped = shipped_threshold("minilm-l6-v2-int8", Policy().max_error_rate, 0.95)
     assert told["threshold"] == (shipped.threshold if shipped else None)
     assert told["served"] == (shipped is not None and told["score"] >= shipped.threshold)
 
