@@ -381,7 +381,7 @@ def test_numbers_are_exact_after_storing():
 def test_a_promise_is_named_by_its_numbers():
     from yamabiko.learn.records import promise_of
 
-    assert promise_of(Policy()) == "0.02/0.95/hit"
+    assert promise_of(Policy(max_error_rate=0.02)) == "0.02/0.95/hit"
     assert promise_of(Policy(max_error_rate=0.05, on="request")) == "0.05/0.95/request"
 
 
