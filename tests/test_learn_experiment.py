@@ -845,7 +845,7 @@ def test_arms_without_a_difference_are_told_apart_in_one_run_of_twenty_at_most_h
     found = looked_at(range(RUNS), callers=160, rate=(0.4, 0.4), wrong=(0.1, 0.1), comes_back=(0.3, 0.3))
     told = sum(set(looks.verdicts) != {"undecided"} for looks in found)
     assert told <= 0.05 * RUNS
-    assert sum(looks.misled for looks in found) > 0.1 * RUNS
+    assert sum(looks.misled for looks in found) > 0.05 * RUNS, "what the usual 95 % test keeps only if looked at once"
 
 
 def test_an_arm_that_only_brings_its_callers_back_serves_no_more():
