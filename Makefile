@@ -2,6 +2,7 @@
 #
 #   make demo ARGS="--help"            options of `yamabiko demo`
 #   make test ARGS="-k sqlite"         options of pytest
+#   make test WORKERS=0                in one process, not in one per core
 #   make bench BENCH=store ARGS="--entries 100000"
 #                                      only benchmarks/store.py, with options of its own
 #   make bench DATA=../data            also those that measure on labelled pairs, from a folder that has them
@@ -10,6 +11,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+WORKERS ?= auto
 BENCH ?= $(filter-out machine labelled make_% quality_%,$(basename $(notdir $(sort $(wildcard benchmarks/*.py)))))
 DATA ?=
 
@@ -29,7 +31,7 @@ demo: $(VENV)/demo.stamp ## ask real questions of a real cache, with a simulated
 	@$(BIN)/yamabiko demo $(ARGS)
 
 test: $(VENV)/test.stamp ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(VENV)/check.stamp ## lint, format, strict types and layers
 	$(BIN)/ruff check

@@ -75,17 +75,20 @@ class Control:
 
     async def ask(self, *arguments):
         async with self._lock:
-            if self._upstream is None or self._upstream.ended.is_set():
-                self.abort()
-                self._upstream = await Upstream.open(self._port)
-                if self._login is not None:
-                    await self._upstream.ask("AUTH", *self._login)
-                await self._upstream.ask("READONLY")  # a replica of a cluster tells of its indexes only so
             try:
+                if self._upstream is None or self._upstream.ended.is_set():
+                    await self._connect()
                 return (await self._upstream.ask(*arguments))[1]
             except BaseException:  # a reply that nobody waits for must not be taken for the next one's
                 self.abort()
                 raise
+
+    async def _connect(self):
+        self.abort()
+        self._upstream = await Upstream.open(self._port)
+        if self._login is not None:
+            await self._upstream.ask("AUTH", *self._login)
+        await self._upstream.ask("READONLY")  # a replica of a cluster tells of its indexes only so
 
     async def ask_or_none(self, *arguments):
         reply = await self.ask(*arguments)
