@@ -12,7 +12,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 WORKERS ?= auto
-BENCH ?= $(filter-out machine labelled make_% quality_%,$(basename $(notdir $(sort $(wildcard benchmarks/*.py)))))
+BENCH ?= $(filter-out machine labelled make_% quality_% poisoning_arms poisoning_attacks poisoning_insiders poisoning_docs,$(basename $(notdir $(sort $(wildcard benchmarks/*.py)))))
 DATA ?=
 
 BIN = $(VENV)/bin
