@@ -9,9 +9,9 @@ memory; those that the design draws get their label, and every ten labels the st
   is wrong with probability (1 - s) ** 1.3;
 * chronological: near duplicates become more as the cache fills (from 30 % to 70 %), come in bursts, and the exponent
   moves slowly between 1.1 and 1.5;
-* drift: i.i.d., and from the middle on the exponent is 0.9 (moderate) or 0.65 (severe). At 2 % audits 10,000 look-ups
-  bring too few audits to notice a moderate one; ``--drift-at 10000 --requests 100000 --arms "moderate drift" --name
-  standings_long`` shows how many it takes.
+* drift: i.i.d., and from the middle on the exponent is 0.9 (moderate) or 0.65 (severe). A stream may end before
+  a moderate one is noticed; ``--drift-at 10000 --requests 100000 --arms "moderate drift" --name standings_long`` shows how
+  long it takes.
 
 Reported per arm and budget: in how many streams the wrong share of the hits served is within the budget (for a drift: up
 to it), the share of look-ups served, audits. After a drift: the audited hits and the look-ups until what is served is
