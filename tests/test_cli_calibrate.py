@@ -16,8 +16,9 @@ from yamabiko import Hit, Policy, Request, open_sync_cache
 from yamabiko.build import locate
 from yamabiko.cli import main
 from yamabiko.cli.importing import take_labels
-from yamabiko.cli.opening import RecordedEmbedder, closing
+from yamabiko.cli.opening import closing
 from yamabiko.cli.standing import opened
+from yamabiko.embedders.recorded import RecordedEmbedder
 from yamabiko.errors import StoreUnavailable
 from yamabiko.settings import Settings
 

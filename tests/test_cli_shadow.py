@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from yamabiko import Policy, Reply, Request, open_cache, open_sync_cache
 from yamabiko.build import locate
 from yamabiko.cli import main
-from yamabiko.cli.opening import RecordedEmbedder
 from yamabiko.cli.standing import opened
+from yamabiko.embedders.recorded import RecordedEmbedder
 from yamabiko.learn.namespaces import namespace_of
 from yamabiko.settings import Settings
 from yamabiko.testing import make_entry, make_question

@@ -25,7 +25,7 @@ from yamabiko.core.signing import (
 )
 from yamabiko.errors import ConfigurationError, InvalidRequest
 from yamabiko.testing import make_entry, make_question, make_scope, unit_vector
-from yamabiko.types import Entry, Question, Reply, Scope, Usage
+from yamabiko.types import Entry, Question, Reply, Scope, Source, Usage
 
 OLD = SigningKey(id="k1", secret=bytes(range(32)))
 NEW = SigningKey(id="k2", secret=bytes(range(32, 72)))
@@ -38,6 +38,10 @@ whole = st.integers(-(2**63), 2**63 - 1)
 numbers = st.floats(allow_nan=False).map(lambda value: value + 0.0)
 digests = st.binary(min_size=32, max_size=32)
 scopes = st.builds(Scope, content=digests, digest=digests, tenant=texts, user=texts, model=texts, embedder=texts)
+labels = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=3), max_size=2).map(tuple)
+uris = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
+evidence = st.builds(Source, uri=uris, digest=texts, version=texts, base=texts, labels=labels)
+sources = st.lists(st.builds(Source, uri=uris) | evidence, max_size=3).map(tuple)
 replies = st.builds(
     Reply,
     text=texts,
@@ -46,7 +50,7 @@ replies = st.builds(
     usage=st.builds(Usage, input_tokens=whole, output_tokens=whole, cached_input_tokens=whole),
     chunk_lengths=st.lists(whole, max_size=3).map(tuple),
     tool_calls=lists,
-    sources=lists,
+    sources=sources,
     latency_seconds=numbers,
     cost_usd=numbers,
     extra=texts,
@@ -76,7 +80,8 @@ CHANGES = {
     (Scope, "content"): digests,
     **{(Scope, name): texts for name in ("tenant", "user", "model")},
     **{(Reply, name): texts for name in ("text", "model", "finish_reason", "extra")},
-    **{(Reply, name): lists for name in ("tool_calls", "sources")},
+    (Reply, "tool_calls"): lists,
+    (Reply, "sources"): sources,
     **{(Reply, name): numbers for name in ("latency_seconds", "cost_usd")},
     (Reply, "chunk_lengths"): st.lists(whole, max_size=3).map(tuple),
     **{(Usage, name): whole for name in ("input_tokens", "output_tokens", "cached_input_tokens")},
@@ -224,8 +229,8 @@ def test_a_vector_and_an_embedder_void_nothing():
 
 def decoded_entry(data):
     """What an encoding says, read from its left end."""
-    label = b"yamabiko.signed.entry.1"
-    assert data.startswith(label)
+    label = data[:23]
+    assert label in (b"yamabiko.signed.entry.1", b"yamabiko.signed.entry.2")
     at = len(label)
 
     def take(layout):
@@ -234,18 +239,28 @@ def decoded_entry(data):
         at += struct.calcsize(layout)
         return values
 
+    def read(lengths):
+        nonlocal at
+        blobs = []
+        for length in lengths:
+            blobs.append(data[at : at + length])
+            at += length
+        return blobs
+
     tools, sources, tags, chunks = take(">4Q")
     lengths = take(f">{10 + tools + sources + tags}Q")
     usage, pieces = take(">3q"), take(f">{chunks}q")
     latency, cost, created, expires, stale_until, confirmed = take(">5d?")
-    blobs = []
-    for length in lengths:
-        blobs.append(data[at : at + length])
-        at += length
-    assert at == len(data)
-    content, *rest = blobs
+    content, *rest = read(lengths)
     tenant, user, model, entry_id, author, *answer = [blob.decode() for blob in rest]
     text, answered_by, finish_reason, extra, *listed = answer
+    known = listed[tools : tools + sources]
+    if label.endswith(b"2"):
+        for number, uri in enumerate(known):
+            (count,) = take(">Q")
+            digest, version, base, *labels = [blob.decode() for blob in read(take(f">{3 + count}Q"))]
+            known[number] = Source(uri, digest, version, base, tuple(labels))
+    assert at == len(data)
     return Entry(
         id=entry_id,
         scope=Scope(content=content, digest=b"", tenant=tenant, user=user, model=model),
@@ -257,7 +272,7 @@ def decoded_entry(data):
             usage=Usage(input_tokens=usage[0], output_tokens=usage[1], cached_input_tokens=usage[2]),
             chunk_lengths=pieces,
             tool_calls=tuple(listed[:tools]),
-            sources=tuple(listed[tools : tools + sources]),
+            sources=tuple(known),
             latency_seconds=latency,
             cost_usd=cost,
             extra=extra,

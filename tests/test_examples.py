@@ -11,12 +11,20 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 SHOWN = {
+    "rag.py": (
+        "Annual leave is 25 days.  [s3://handbook/leave.txt]",
+        "年次有給休暇は25日です。  [s3://handbook/kyuka.txt]",
+        "Meals are paid up to 40 euros.  [s3://handbook/expenses.txt]",
+        "vector search       14       5       9   64.3%",
+    ),
     "quickstart.py": ("model calls: 2\n", "served by meaning: True", "another tenant is served: False"),
     "quickstart_ja.py": ("モデルの呼び出し: 2\n", "意味で見つかった: True", "ほかのテナントに返った: False"),
     "async_stream.py": (
         "At| ten,| and| at| noon| on| Sundays.  (from the cache)",
         "model calls: 1, shared: 2, hits: 1",
     ),
+    "wrap.py": ("Why does a mountain echo? -> Yamabiko; fwd=miss", "echo -> Yamabiko; hit", "cached_tokens=9"),
+    "langgraph_rag.py": ("semantic  小笠原諸島が", "model calls: 5 without the cache, 2 with it"),
 }
 
 

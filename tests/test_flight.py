@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from yamabiko import Hit, Policy, Request, open_cache
+from yamabiko.flight import in_time
 from yamabiko.stores.memory import MemoryStore
 from yamabiko.testing import FakeClock, FakeEmbedder, ScriptedModel
 
@@ -322,3 +323,50 @@ def test_requests_that_bypass_share_no_generation():
             assert model.calls == 5
 
     asyncio.run(case())
+
+
+def test_what_comes_in_time_comes_whether_or_not_it_had_to_wait():
+    async def at_once():
+        return 1
+
+    async def later():
+        await asyncio.sleep(0)
+        try:
+            await asyncio.wait_for(asyncio.get_running_loop().create_future(), 0.001)
+        except TimeoutError:
+            await asyncio.sleep(0)
+            return 2
+
+    async def raises():
+        await asyncio.sleep(0)
+        raise KeyError("mine")
+
+    async def check():
+        assert await in_time(5.0, at_once()) == 1
+        assert await in_time(5.0, later()) == 2
+        with pytest.raises(KeyError):
+            await in_time(5.0, raises())
+
+    asyncio.run(check())
+
+
+def test_what_does_not_come_in_time_is_cancelled_and_so_is_what_nobody_waits_for():
+    async def check():
+        ended = []
+
+        async def forever():
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                ended.append(True)
+
+        with pytest.raises(TimeoutError):
+            await in_time(0.001, forever())
+        waiting = asyncio.create_task(in_time(60.0, forever()))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert ended == [True, True]
+
+    asyncio.run(check())

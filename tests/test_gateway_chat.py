@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from yamabiko import Reply
 from yamabiko.errors import InvalidRequest
-from yamabiko.gateway.dialects.chat import Chat
 from yamabiko.types import Usage
+from yamabiko.wire.dialects.chat import Chat
 from yamabiko.wire.sse import Event, Parser
 
 CHAT = Chat()

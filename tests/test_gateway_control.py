@@ -12,7 +12,6 @@ from upstreams.processes import chat, running_gateway, running_upstream
 from yamabiko.core.guards import GUARDS
 from yamabiko.gateway.control import Control, about
 from yamabiko.gateway.exchange import Caller, Exchange, Refused
-from yamabiko.gateway.fields import delta_seconds, directives
 from yamabiko.types import (
     PLAIN,
     Candidate,
@@ -29,6 +28,7 @@ from yamabiko.types import (
     Request,
     Scope,
 )
+from yamabiko.wire.fields import delta_seconds, directives
 
 PROMISE = Policy(max_error_rate=0.02, min_similarity=0.8, stale_seconds=60, guards={"numbers": "feature"})
 

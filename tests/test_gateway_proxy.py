@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from upstreams.processes import chat, ordered, running_gateway, running_upstream
-from yamabiko.gateway.dialects.chat import Chat
 from yamabiko.gateway.headers import to_client, to_upstream
 from yamabiko.gateway.proxy import Upstream
 from yamabiko.gateway.routes import Routes
+from yamabiko.wire.dialects.chat import Chat
 
 KEY = {"authorization": "Bearer k"}
 

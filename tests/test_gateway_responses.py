@@ -15,8 +15,8 @@ from damage import damaged
 from loopback import Answer, serving
 from yamabiko.core.admit import refusal_to_store
 from yamabiko.errors import InvalidRequest
-from yamabiko.gateway.dialects.responses import Responses
 from yamabiko.types import Reply, Request, Usage
+from yamabiko.wire.dialects.responses import Responses
 from yamabiko.wire.sse import Event, Parser
 
 DIALECT = Responses()

@@ -28,7 +28,7 @@ from yamabiko.stores.memorydb import MemoryDBStore
 from yamabiko.stores.memorydb.address import Address
 from yamabiko.stores.sqlite import SqliteStore
 from yamabiko.testing import FakeClock, FakeEmbedder
-from yamabiko.types import Candidate, Entry, Message, Policy, Question, Reply, Request, Selector, Trial
+from yamabiko.types import Candidate, Entry, Message, Policy, Question, Reply, Request, Selector, Source, Trial
 
 DIM = 64
 STORED, ASKED = "How long can I return shoes?", "Until when may shoes be returned?"
@@ -767,6 +767,7 @@ REQUESTS = st.builds(
     **dict.fromkeys(["model", "system", "tenant", "user", "knowledge", "category", "bypass"], TEXT),
     **dict.fromkeys(["tools", "tool_choice", "response_format", "sampling"], JSON),
     tags=st.lists(TEXT, max_size=2),
+    permissions=st.lists(TEXT.filter(bool), max_size=2),
 )
 REPLIES = st.builds(
     Reply,
@@ -774,7 +775,9 @@ REPLIES = st.builds(
     model=TEXT,
     finish_reason=st.sampled_from(["stop", "length"]),
     tool_calls=st.tuples() | st.tuples(JSON),
-    sources=st.tuples() | st.tuples(TEXT),
+    sources=st.tuples()
+    | st.tuples(TEXT)
+    | st.tuples(st.builds(Source, uri=st.just("規約.pdf"), digest=TEXT, base=TEXT)),
 )
 
 
@@ -798,7 +801,7 @@ def test_what_another_process_reads_is_what_was_kept(request, stored, made, serv
 
 
 def test_no_field_of_a_request_is_left_out():
-    assert {field.name for field in fields(Request)} == {*journal._REQUEST_TEXTS, "messages", "tags"}
+    assert {field.name for field in fields(Request)} == {*journal._REQUEST_TEXTS, "messages", "tags", "permissions"}
 
 
 # Killed.

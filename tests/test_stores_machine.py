@@ -18,7 +18,7 @@ from yamabiko.stores.memory import MemoryStore
 from yamabiko.stores.sqlite import SqliteStore
 from yamabiko.testing import make_entry, make_key, make_question, make_scope, unit_vector
 from yamabiko.testing.promise import contents, everything, find
-from yamabiko.types import Candidate, Reply, Selector, StoreStats
+from yamabiko.types import Candidate, Reply, Selector, Source, StoreStats
 
 DIM = 8
 SCOPES = [make_scope(tenant=tenant, user=user) for tenant, user in (("a", ""), ("a", "u"), ("b", ""))]
@@ -34,18 +34,22 @@ lives = st.sampled_from([0.0, 1.0, 5.0, *(4 * [float("inf")])])
 replies = st.builds(
     Reply,
     text=st.sampled_from(["", "yes", "はい", "no\0"]),
-    sources=st.sampled_from([(), ("s1",), ("s1", "s2")]),
+    sources=st.sampled_from([(), ("s1",), ("s1", "s2"), (Source("s1", digest="d1", base="b"), Source("s1", "d2"))]),
     cost_usd=st.sampled_from([0.001, 0.0015]),  # near enough for hits to turn the order
 )
 marks = st.sampled_from(["", "", "s1", "s2"])
 tags = st.sampled_from([(), ("t1",), ("t1", "t2")])
 selectors = st.builds(
-    Selector,
+    lambda source, except_digest, **others: Selector(
+        source=source, except_digest=except_digest if source else None, **others
+    ),
     id=st.one_of(st.none(), st.sampled_from([make_key(text, scope).hex for text in TEXTS for scope in SCOPES])),
     tag=st.sampled_from([None, "t1", "t2"]),
     tenant=st.sampled_from([None, "a", "b"]),
     user=st.sampled_from([None, "", "u"]),
     source=st.sampled_from([None, "s1", "s2"]),
+    except_digest=st.sampled_from([None, "d1", "d2"]),
+    base=st.sampled_from([None, None, None, "b"]),
     dead_at=st.sampled_from([None, 0.0, 4.0, 9.0]),
 )
 
@@ -125,10 +129,13 @@ class ListStore:
     async def entries(self, selector):
         for row in sorted(self.rows, key=lambda row: row.created):
             named = ((selector.tenant, row.scope.tenant), (selector.user, row.scope.user), (selector.id, row.id))
-            listed = ((selector.tag, row.tags), (selector.source, row.reply.sources))
+            made_from = row.reply.sources
+            states = {one.digest for one in made_from if one.uri == selector.source} - {selector.except_digest}
+            listed = ((selector.tag, row.tags), (selector.base, [one.base for one in made_from]))
             if (
                 all(wanted in (None, value) for wanted, value in named)
                 and all(wanted is None or wanted in values for wanted, values in listed)
+                and (selector.source is None or states)
                 and (selector.dead_at is None or row.stale_until <= selector.dead_at)
             ):
                 yield row

@@ -12,7 +12,7 @@ from yamabiko.stores.memorydb import MemoryDBStore
 from yamabiko.stores.memorydb.address import Address
 from yamabiko.testing import make_entry, make_key, make_question, make_scope, unit_vector
 from yamabiko.testing.promise import everything, find
-from yamabiko.types import Reply, Selector
+from yamabiko.types import Reply, Selector, Source
 
 DIM = 8
 NORTH = unit_vector(1, DIM)
@@ -145,7 +145,7 @@ def test_whatever_the_server_evicts_what_is_left_is_sound(make_engine, policy):
         assert hits > 50
         assert list(await store.check()) == []
         # A purge finds all that is left, whatever lists were evicted.
-        left = [entry.id for entry in await everything(store) if "s3://3" in entry.reply.sources]
+        left = [entry.id for entry in await everything(store) if Source("s3://3") in entry.reply.sources]
         assert left
         assert await store.purge(Selector(source="s3://3")) == len(left)
         for i in range(3, count, 7):

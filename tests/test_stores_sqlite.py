@@ -163,7 +163,16 @@ def test_a_file_of_another_application_is_refused_and_left_alone(tmp_path):
     assert path.read_bytes() == before
 
 
+WITHOUT_EVIDENCE = (
+    ("CREATE TABLE source(uri TEXT NOT NULL, entry INTEGER NOT NULL, PRIMARY KEY (uri, entry)) WITHOUT ROWID",),
+    ("CREATE INDEX source_entry ON source(entry)",),
+    ("INSERT INTO source SELECT DISTINCT uri, entry FROM evidence",),
+    *((f"DROP TABLE {table}",) for table in ("evidence", "base", "purged")),
+    ("ALTER TABLE total DROP COLUMN selective",),
+    ("UPDATE meta SET value='3' WHERE name='schema'",),
+)
 OLDER = (
+    *WITHOUT_EVIDENCE,
     ("ALTER TABLE entry DROP COLUMN question_signature",),
     ("ALTER TABLE alias DROP COLUMN signature",),
     *((f"DROP TABLE {table}",) for table in ("lease", "state", "log", "quarantine")),
@@ -197,6 +206,30 @@ def test_an_older_file_is_brought_up_to_date_with_all_that_is_in_it(tmp_path):
             assert (await store.get(make_key("question 2"))).reply.text == "answer 2"
             await store.put(answer(7), now=0.0)
             assert await near(store, unit_vector(107, DIM)) == ["question 7"]
+
+    asyncio.run(run())
+
+
+def test_a_file_from_before_digests_knows_what_its_answers_were_made_from(tmp_path):
+    path = tmp_path / "cache.db"
+    plain = Reply(text="old", sources=("s3://規約.pdf", "s3://b"))
+
+    async def make():
+        async with opened(path) as store:
+            await store.put(make_entry("old", plain), now=0.0)
+            await store.put(make_entry("other"), now=0.0)
+
+    asyncio.run(make())
+    edit(path, *WITHOUT_EVIDENCE)
+
+    async def run():
+        async with opened(path) as store:
+            assert await store.check() == []
+            assert (await store.get(make_key("old"))).reply == plain
+            made_from_it = Selector(source="s3://規約.pdf", except_digest="d2")
+            assert [entry.reply.text async for entry in store.entries(made_from_it)] == ["old"]
+            assert await store.purge(made_from_it) == 1
+            assert await store.get(make_key("other")) is not None
 
     asyncio.run(run())
 
@@ -323,7 +356,7 @@ _ALIAS = "INSERT INTO alias(id, entry, ns, key, bytes, text) VALUES (77, {entry}
         ("UPDATE entry SET bytes=bytes+1 WHERE id=2", "payload_bytes says"),
         ("UPDATE total SET payload_bytes=0", "payload_bytes says 0"),
         ("INSERT INTO tag VALUES ('t', 77)", "tags without an entry"),
-        ("INSERT INTO source VALUES ('s3://a', 77)", "sources without an entry"),
+        ("INSERT INTO evidence VALUES ('s3://a', 'd', 77)", "sources without an entry"),
         ("INSERT INTO tomb(id, ns) VALUES (1, 1)", "deletions of vectors that are there"),
         ("UPDATE total SET last_question=1", "beyond the last number"),
         ("UPDATE total SET last_entry=1", "beyond the last id"),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from yamabiko.core.signing import SigningKeys, far_off, signed, signed_question, verify
 from yamabiko.errors import EmbeddingError
-from yamabiko.types import Candidate, Entry, Question, Vector
+from yamabiko.types import Candidate, Entry, Question, Reply, Vector
 
 Embed: TypeAlias = Callable[[str], Awaitable[Vector | None]]
 """A text to its vector, within a deadline; None where the model can't see all of it. Raises ``EmbeddingError`` or
@@ -74,9 +74,19 @@ class Attest:
         """
         return question if self._keys is None else signed_question(entry.scope, entry.id, question, self._keys)
 
-    def confirmed(self, whole: Entry) -> Entry | None:
-        """An entry of ``Store.entries`` as one that others may have, too; None where it is not as it was signed."""
-        return None if self.refusal(whole) else self.entry(replace(whole, confirmed=True))
+    def confirmed(self, whole: Entry, fresh: Reply | None = None) -> Entry | None:
+        """An entry of ``Store.entries`` as one that others may have, too; None where it is not as it was signed.
+
+        ``fresh``: the answer that was the same, whose sources it now has.
+        """
+        if self.refusal(whole):
+            return None
+        reply = whole.reply if fresh is None else replace(whole.reply, sources=fresh.sources)
+        return self.entry(replace(whole, confirmed=True, reply=reply))
+
+    def unconfirmed(self, whole: Entry) -> Entry | None:
+        """An entry of ``Store.entries`` as one that nobody may have for now; None where it is not as it was signed."""
+        return None if self.refusal(whole) else self.entry(replace(whole, confirmed=False, author=""))
 
     def remember(self, text: str, vector: Vector) -> None:
         """That the embedder has just made this vector of this text, and need not again. Never one that was read."""

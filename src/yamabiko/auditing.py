@@ -18,16 +18,19 @@ from yamabiko.types import Hit, Key, Miss, MissReason, Reply, Request, Trial
 
 Make: TypeAlias = Callable[[Request, Generate], Awaitable[Reply]]
 """Step 8 alone: the reply with what it took and cost."""
-Keep: TypeAlias = Callable[[Hit, Request, Reply], None]
+Begun: TypeAlias = Callable[[Hit, Request], Awaitable[Miss]]
+"""The hit as the miss that it would have been, with what says later whether a purge came in between."""
+Keep: TypeAlias = Callable[[Miss, Reply], None]
 """Stores a fresh answer that turned out to be another one than the hit's."""
 
 
 class Auditing:
     """The audits and comparisons under way. ``learner`` keeps what was drawn in the store, before anything is known."""
 
-    def __init__(self, learner: Learner, *, generate: Make, keep: Keep) -> None:
+    def __init__(self, learner: Learner, *, generate: Make, begun: Begun, keep: Keep) -> None:
         self._learner = learner
         self._generate = generate
+        self._begun = begun
         self._keep = keep
         self._tasks = Background()
 
@@ -51,10 +54,11 @@ class Auditing:
 
     async def _audit(self, hit: Hit, trial: Trial, request: Request, generate: Generate) -> None:
         await self._learner.opened(trial, request, hit.key, generate)
+        miss = await self._begun(hit, request)
         fresh = await self._generate(request, generate)
         outcome = await self._learner.closed(trial, request, fresh)
         if outcome.verdict == "different":
-            self._keep(hit, request, fresh)
+            self._keep(miss, fresh)
 
     async def _compare(self, trial: Trial, request: Request, key: Key, fresh: Reply) -> None:
         if await self._learner.opened(trial, request, key):

@@ -12,18 +12,21 @@ import time
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Self
+from typing import Self, TypeAlias
 
 from yamabiko.attest import QUARANTINE_SECONDS, Attest
 from yamabiko.auditing import Auditing, drawn, missed
 from yamabiko.claims import Claims, Lease
 from yamabiko.core.economics import Prices
+from yamabiko.core.key import Place
 from yamabiko.core.signing import SigningKeys
 from yamabiko.errors import ConfigurationError, InvalidRequest, NotStored
 from yamabiko.flight import Background, Flight, Pieces, was_handed_over
+from yamabiko.gating import GatedLookup
 from yamabiko.learn.learner import Learner
-from yamabiko.lookup import Lookup, Outcome
+from yamabiko.lookup import Outcome
 from yamabiko.ports import Embedder, Generate, SharedState, Store, StreamGenerate, Verifier
+from yamabiko.removing import Mode, Removing
 from yamabiko.settings import StoreSettings
 from yamabiko.storing import Storing
 from yamabiko.stream import Heard, Stream, as_reply, as_request, unheard, whole
@@ -43,7 +46,9 @@ from yamabiko.types import (
     StoreStats,
     Vector,
 )
+from yamabiko.unwritten import Unwritten
 
+_Begun: TypeAlias = tuple[Outcome, Watch]
 RENEWAL_PAUSE_SECONDS = 5.0
 """After an attempt to renew a stale answer, the next one waits so long."""
 
@@ -72,11 +77,10 @@ class Cache:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store, self.embedder, self.policy = store, embedder, policy
-        self._prices, self._hooks, self._clock = prices, tuple(hooks), clock
-        self._learner = learner
+        self._prices, self._learner, self._hooks, self._clock = prices, learner, tuple(hooks), clock
         attest = Attest(signing_keys, self._vector_of)
-        unwritten: dict[bytes, Entry] = {}
-        self._lookup = Lookup(
+        unwritten = Unwritten(store, timeout_seconds=times.timeout_seconds)
+        self._lookup = GatedLookup(
             store,
             embedder,
             policy=policy,
@@ -104,9 +108,9 @@ class Cache:
         )
         self._claims = Claims.timed(store, times, clock)
         self._flight: Flight[tuple[Outcome, Reply]] = Flight()
-        self._writes = Background()
-        self._renewals = Background()
-        self._auditing = Auditing(learner, generate=self._generate, keep=self._keep_audited)
+        self._writes, self._renewals = Background(), Background()
+        self._auditing = Auditing(learner, generate=self._generate, begun=self._begun, keep=self._keep_behind)
+        self._removing = Removing(store, self._storing, attest=attest, learner=learner, written=self._writes.drain)
         self._renew_after: dict[str, float] = {}
         self._closing: asyncio.Task[None] | None = None
 
@@ -120,7 +124,7 @@ class Cache:
         """
         watch = Watch(time.perf_counter())
         request = as_request(request)
-        outcome = await self._exact(request, controls)
+        outcome = await self._exact(self._lookup.place(request), controls)
         if isinstance(outcome, Miss):
             outcome = drawn(outcome, await self._lookup.by_meaning(outcome, watch))
         if isinstance(outcome, Miss):
@@ -135,7 +139,7 @@ class Cache:
         """
         watch = Watch(time.perf_counter())
         request = as_request(request)
-        outcome = await self._exact(request, controls)
+        outcome = await self._exact(self._lookup.place(request), controls)
         reply, shared = None, False
         try:
             if isinstance(outcome, Hit):
@@ -145,14 +149,28 @@ class Cache:
                 reply = await self._generate(request, generate)
             else:
                 resolve = partial(self._resolve, outcome, generate, watch)
-                (outcome, reply), shared = await self._flight.once(self._shared_by(outcome), resolve)
+                (outcome, reply), shared = await self._flight.once(await self._shared_by(outcome), resolve)
         finally:
             self._tell("answer", request, outcome, watch, reply, shared=shared)
         return reply
 
     def stream(self, request: str | Request, generate: StreamGenerate, *, controls: Controls = PLAIN) -> Stream:
         """As ``answer``, in pieces: a stored answer comes in those that it was once streamed in."""
-        return Stream(partial(self._stream, as_request(request), generate, controls))
+        return Stream(partial(self._stream, as_request(request), generate, controls, None))
+
+    def place(self, request: Request) -> Place:
+        """Where a request belongs, for whoever asks it again and again. Raises ``InvalidRequest``."""
+        return self._lookup.place(request)
+
+    async def begin(self, place: Place, generate: StreamGenerate, *, controls: Controls = PLAIN) -> Hit | Stream:
+        """As ``stream``, for whoever wants the very same question's answer as a whole: that hit, or else the stream."""
+        watch = Watch(time.perf_counter())
+        outcome = await self._exact(place, controls)
+        if isinstance(outcome, Miss):
+            return Stream(partial(self._stream, place.request, generate, controls, (outcome, watch)))
+        self._look_after(outcome, place.request, whole(generate, unheard), controls)
+        self._tell("stream", place.request, outcome, watch, outcome.reply)
+        return outcome
 
     async def remember(self, miss: Miss, reply: Reply | str) -> Entry | None:
         """Store an answer that the caller generated. None, with an event that says why, where it is not stored."""
@@ -160,9 +178,8 @@ class Cache:
             raise InvalidRequest("remember() takes the Miss that lookup() returned, and the reply")
         reply = self._completed(as_reply(reply), miss.request, 0.0)
         self._auditing.made(miss, reply)
-        return await self._writes.own(
-            self._storing.write(miss, reply, *self._storing.admitted(miss, reply), "remember")
-        )
+        writing = self._storing.write(miss, reply, *self._storing.admitted(miss, reply), "remember")
+        return await self._writes.own(writing)
 
     async def feedback(
         self, hit_id: str, *, ok: bool, request: str | Request | None = None, whose: Selector | None = None
@@ -188,32 +205,29 @@ class Cache:
         user: str | None = None,
         model: str | None = None,
         source: str | None = None,
+        base: str | None = None,
         dead: bool = False,
         everything: bool = False,
     ) -> int:
         """Remove the entries that fit all given conditions, with their questions and vectors; how many went.
 
-        ``dead=True``: only those past their life. Answers that any process is generating meanwhile are not stored.
+        ``dead=True``: only those past their life. Else, what fits and is being made by any process is not stored.
         Raises ``ConfigurationError`` where no condition is given and ``everything`` is not True.
         """
-        selector = Selector(
-            id=id,
-            tag=tag,
-            tenant=tenant,
-            user=user,
-            model=None if model is None else self.policy.model_families.get(model, model),
-            source=source,
-            dead_at=self._clock() if dead else None,
-        )
+        model = None if model is None else self.policy.model_families.get(model, model)
+        at = self._clock() if dead else None
+        selector = Selector(id=id, tag=tag, tenant=tenant, user=user, model=model, source=source, base=base, dead_at=at)
         if selector == Selector() and not everything:
             raise ConfigurationError("purge() needs a condition, such as tag=..., or everything=True")
-        if not dead or selector != Selector(dead_at=selector.dead_at):
-            self._storing.purges += 1  # what was looked up before this is not stored after it
-        await self._writes.drain()
-        purged = await self.store.purge(selector)
-        if not dead:
-            await self._learner.forget(selector)
-        return purged
+        return await self._removing.purge(selector)
+
+    async def invalidate(self, source: str = "", *, base: str = "", digest: str = "", mode: Mode = "remove") -> int:
+        """A document has changed, or a whole knowledge base: serve no answer made from it; of how many this was true.
+
+        ``source``: its URI. ``digest``: its present one; what was made from that stays. ``mode`` "recheck" keeps the
+        answers, out of sight, until a new one is the same or takes their place. Raises ``ConfigurationError``.
+        """
+        return await self._removing.invalidate(source=source, base=base, digest=digest, mode=mode)
 
     async def entries(self, selector: Selector | None = None) -> AsyncIterator[Entry]:
         """Every stored entry that fits, dead or alive, oldest first, with its questions and vectors."""
@@ -263,9 +277,9 @@ class Cache:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _exact(self, request: Request, controls: Controls) -> Outcome:
+    async def _exact(self, place: Place, controls: Controls) -> Outcome:
         purges = self._storing.purges
-        outcome = await self._lookup.exact(request, controls)
+        outcome = await self._lookup.exact(place, controls)
         return replace(outcome, purges=purges) if purges and isinstance(outcome, Miss) else outcome
 
     # Step 8: one generation for all who wait.
@@ -307,10 +321,10 @@ class Cache:
         return (outcome, led) if isinstance(led, Lease) else (led, Lease())
 
     async def _stream(
-        self, request: Request, generate: StreamGenerate, controls: Controls, stream: Heard
+        self, request: Request, generate: StreamGenerate, controls: Controls, begun: _Begun | None, stream: Heard
     ) -> AsyncIterator[str]:
-        watch = Watch(time.perf_counter())
-        stream.outcome = outcome = await self._exact(request, controls)
+        outcome, watch = begun or (None, Watch(time.perf_counter()))
+        stream.outcome = outcome = outcome or await self._exact(self._lookup.place(request), controls)
         shared = False
         try:
             if isinstance(outcome, Hit):
@@ -319,7 +333,7 @@ class Cache:
                     yield piece
                 stream.reply = outcome.reply
                 return
-            key = self._shared_by(outcome)
+            key = await self._shared_by(outcome)
             resolve = partial(self._resolve_stream, outcome, generate, watch)
             led = told = False
             while stream.reply is None:
@@ -336,11 +350,11 @@ class Cache:
         finally:
             self._tell("stream", request, stream.outcome or outcome, watch, stream.reply, shared=shared)
 
-    def _shared_by(self, miss: Miss) -> Hashable:
+    async def _shared_by(self, miss: Miss) -> Hashable:
         """Under which name a generation is shared: with those who ask the very same of the cache, or with nobody."""
         if miss.key is None or not (miss.controls.read and miss.controls.store):
             return object()
-        return self._storing.purges, miss.key.digest, miss.controls
+        return await self._claims.purged(miss), self._storing.purges, miss.key.digest, miss.controls
 
     async def _generate_and_keep(self, miss: Miss, generate: Generate, call: Call, lease: Lease) -> Reply:
         try:
@@ -368,16 +382,16 @@ class Cache:
 
     # Step 9: storing, after the reply has left.
 
-    def _keep_behind(self, miss: Miss, reply: Reply, call: Call, lease: Lease) -> None:
+    def _keep_behind(self, miss: Miss, reply: Reply, call: Call = "audit", lease: Lease | None = None) -> None:
         if miss.key is not None:
             entry, why = self._storing.admitted(miss, reply)
             storable = entry is not None or miss.purges != self._storing.purges  # or would be, of whoever begins now
             writing = self._storing.write(miss, reply, entry, why, call)
             self._auditing.made(miss, reply)
-            self._writes.spawn("storing", self._claims.end_after(writing, lease, storable=storable))
+            self._writes.spawn("storing", self._claims.end_after(writing, lease or Lease(), storable=storable))
 
-    def _keep_audited(self, hit: Hit, request: Request, fresh: Reply) -> None:
-        self._keep_behind(replace(missed(hit, request), purges=self._storing.purges), fresh, "audit", Lease())
+    async def _begun(self, hit: Hit, request: Request) -> Miss:
+        return await self._claims.fenced(replace(missed(hit, request), purges=self._storing.purges))
 
     def _look_after(self, hit: Hit, request: Request, generate: Generate, controls: Controls) -> None:
         """What a hit entails, after it has left: an audit, a renewal."""
@@ -397,12 +411,8 @@ class Cache:
         return True
 
     async def _renew(self, hit: Hit, request: Request, generate: Generate) -> None:
-        stored_as = replace(
-            missed(hit, request),
-            reason=MissReason.EXPIRED,
-            reasons=("a stale answer was served",),
-            purges=self._storing.purges,
-        )
+        reasons, purges = ("a stale answer was served",), self._storing.purges
+        stored_as = replace(missed(hit, request), reason=MissReason.EXPIRED, reasons=reasons, purges=purges)
 
         async def fresh() -> Hit | None:
             found = await self._lookup.again(hit.key, request)
@@ -429,14 +439,7 @@ class Cache:
             self._writes.spawn("quarantining", work)
 
     def _tell(
-        self,
-        call: Call,
-        request: Request,
-        outcome: Outcome,
-        watch: Watch,
-        reply: Reply | None,
-        *,
-        shared: bool = False,
+        self, call: Call, request: Request, outcome: Outcome, watch: Watch, reply: Reply | None, *, shared: bool = False
     ) -> None:
         if isinstance(outcome, Hit):
             self.store.touch(outcome.entry.id)

@@ -88,6 +88,19 @@ class Claims:
         fence = BEFORE_ALL_PURGES if _unknown_age(miss) else await self._fence(self._shared)
         return replace(miss, fence=fence)
 
+    async def purged(self, miss: Miss) -> int:
+        """The last purge by anybody: a generation that was begun before it is not for who asks after it.
+
+        Where the store can't say, all who hear so are alike.
+        """
+        if self._shared is None or _unknown_age(miss):
+            return -1
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._shared.purged()
+        except (StoreError, TimeoutError):
+            return -1
+
     async def lead(self, miss: Miss, again: Again) -> Lease | Hit:
         """A lease for who has to generate; a hit where another process has done it meanwhile."""
         if self._shared is None or miss.key is None:

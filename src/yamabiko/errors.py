@@ -12,6 +12,8 @@
     │   ├── StoreMismatch      the store was made by another embedder, dimension or version
     │   └── Outdated           nothing: answers were purged since this one was begun, so it is not stored
     ├── EmbeddingError         the embedder failed; look-ups are exact only meanwhile
+    ├── ServiceError           a hosted service said no; ``code`` says why: change what is asked, or what is allowed
+    │   └── ServiceUnavailable     throttled, failing, too slow or out of reach: try again later
     └── VerifierError          the verifier failed; what it was asked counts as "no"
 
 What ``generate`` raises passes through untouched. No message holds a prompt or an answer.
@@ -72,3 +74,16 @@ class EmbeddingError(YamabikoError):
 
 class VerifierError(YamabikoError):
     """The verifier failed or was too slow: counts as "not the same answer"."""
+
+
+class ServiceError(YamabikoError):
+    """A hosted service refused. ``code`` is its own word (``ValidationException``), ``status`` of HTTP, 0 for none."""
+
+    def __init__(self, message: str, *, code: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+class ServiceUnavailable(ServiceError):
+    """A hosted service is throttling, failing, too slow or out of reach; the same call may do later."""

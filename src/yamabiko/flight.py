@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Hashable, Iterator
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from yamabiko.types import Hit, Miss
@@ -79,6 +80,11 @@ class Shared(Generic[T]):
         return await asyncio.shield(self.task)
 
 
+def _failed(task: asyncio.Task[Any]) -> bool:
+    """Whether it has come to nothing already: who asks again at once after an error is not told the same error."""
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
 class Flight(Generic[T]):
     """The generations under way, by key."""
 
@@ -110,7 +116,7 @@ class Flight(Generic[T]):
         if key in _making.get():
             key = object()  # asked from within its own generation: to wait for that would be to wait for ever
         shared = self._under_way.get(key)
-        if shared is not None and (shared.task.cancelled() or shared.task.get_loop() is not asyncio.get_running_loop()):
+        if shared is not None and (_failed(shared.task) or shared.task.get_loop() is not asyncio.get_running_loop()):
             shared = None  # not landed yet, or never will: there is nothing to wait for
         joined = shared is not None
         if shared is None:
@@ -138,6 +144,43 @@ def was_handed_over(task: asyncio.Task[Any]) -> bool:
     """Whether a CancelledError came from the generation and not from the caller's own cancellation."""
     caller = asyncio.current_task()
     return task.cancelled() and caller is not None and not caller.cancelling()
+
+
+async def in_time(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """What ``work`` comes to. Raises ``TimeoutError``.
+
+    The clock starts where the work first has to wait: what comes at once, as a read from memory does, would take less
+    time than to set a clock for it.
+    """
+    try:
+        awaited = work.send(None)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+    async with asyncio.timeout(seconds):
+        return await _Begun(work, awaited)
+
+
+class _Begun(Generic[T]):
+    """A coroutine that has been begun and waits, to be awaited on."""
+
+    def __init__(self, work: Coroutine[Any, Any, T], awaited: object) -> None:
+        self._work, self._awaited = work, awaited
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        work, awaited = self._work, self._awaited
+        while True:
+            try:
+                came = yield awaited
+            except BaseException as error:  # noqa: BLE001 - not handled here but carried into the work
+                step = partial(work.throw, error)
+            else:
+                step = partial(work.send, came)
+            try:
+                awaited = step()
+            except StopIteration as done:
+                value: T = done.value
+                return value
 
 
 class Background:

@@ -17,12 +17,12 @@ from yamabiko.core.controls import may_be_drawn, not_by_meaning, stricter_modes,
 from yamabiko.core.decide import decide, guard_modes, search_floor
 from yamabiko.core.freshness import freshness
 from yamabiko.core.guards import GUARDS
-from yamabiko.core.key import key_of, principal
-from yamabiko.core.normalise import normalise
+from yamabiko.core.key import Place, place_of, principal
 from yamabiko.core.personal import personal
 from yamabiko.core.score import MIN_SCORE, model_for
 from yamabiko.core.states import Position, State
 from yamabiko.errors import ConfigurationError, EmbeddingError, StoreError, VerifierError, YamabikoError
+from yamabiko.flight import in_time
 from yamabiko.ports import Embedder, SharedState, Store, Verifier
 from yamabiko.telemetry import Watch
 from yamabiko.types import (
@@ -41,6 +41,7 @@ from yamabiko.types import (
     Trial,
     Vector,
 )
+from yamabiko.unwritten import Unwritten
 
 T = TypeVar("T")
 Outcome: TypeAlias = Hit | Miss
@@ -51,6 +52,7 @@ It is empty for one that is drawn for no label. Never raises for a store that is
 """
 _NORM_TOLERANCE = 0.02
 """How far from 1 a vector's squared norm may be: what a store takes."""
+_NO_TENANT = "the policy demands a tenant and there is none"
 _PERSONAL = "the question is about one person: name the user in the request, and it is kept for that user alone"
 _UNCONFIRMED = "the stored answer was made for somebody else, and nobody has confirmed it yet"
 _QUARANTINED = "a stored answer was found wrong for this very question"
@@ -61,7 +63,7 @@ NO_EMBEDDER = "none"
 class Lookup:
     """The reading half of the path.
 
-    ``unwritten`` holds, by key digest, the entries whose writing is under way; they are found as if written.
+    ``unwritten`` holds the entries whose writing is under way; they are found as if written.
     ``clock`` gives seconds UTC epoch, ``new_id`` an id for each look-up, and ``hit_id`` the name under which people may
     speak of it: of the look-up's id, the entry's id and the question's digest.
     """
@@ -73,7 +75,7 @@ class Lookup:
         *,
         policy: Policy,
         standing: Standing,
-        unwritten: Mapping[bytes, Entry],
+        unwritten: Unwritten,
         verifier: Verifier | None,
         clock: Callable[[], float],
         new_id: Callable[[], str],
@@ -105,15 +107,17 @@ class Lookup:
 
     # Steps 1 to 3: the very same question.
 
-    async def exact(self, request: Request, controls: Controls = PLAIN) -> Outcome:
-        """Steps 1 to 3. Without a key, the miss has no place in the cache."""
-        canonical = normalise(request)
+    def place(self, request: Request) -> Place:
+        """Steps 1 and 2, which need neither clock nor store. Raises ``InvalidRequest``."""
+        return place_of(request, model_for=self._model_for, policy=self._policy)
+
+    async def exact(self, place: Place, controls: Controls = PLAIN) -> Outcome:
+        """Step 3. Without a key, the miss has no place in the cache."""
+        request, canonical, key = place
         miss = partial(Miss, request=request, canonical=canonical, controls=controls)
-        if request.bypass:
-            return miss(key=None, reason=MissReason.BYPASS, reasons=(request.bypass,))
-        if self._policy.require_tenant and not request.tenant:
-            return miss(key=None, reason=MissReason.SCOPE, reasons=("the policy demands a tenant and there is none",))
-        key = key_of(request, canonical, embedder=self._model_for(canonical.text), policy=self._policy)
+        if key is None:
+            reason = MissReason.BYPASS if request.bypass else MissReason.SCOPE
+            return miss(key=None, reason=reason, reasons=(request.bypass or _NO_TENANT,))
         if not controls.read:
             return miss(key=key, reason=MissReason.CONTROL, reasons=(not_by_meaning(controls),))
         try:
@@ -155,11 +159,10 @@ class Lookup:
 
     async def _entry(self, key: Key) -> tuple[Entry | None, Refusal | None]:
         """The entry for the very same question, and why it may not be believed; an entry of our own always may."""
-        entry = self._unwritten.get(key.digest)
+        entry = await self._unwritten.get(key.digest)
         if entry is not None:
             return entry, None
-        async with asyncio.timeout(self._store_timeout):
-            entry = await self._store.get(key)
+        entry = await in_time(self._store_timeout, self._store.get(key))
         return entry, None if entry is None else self._attest.refusal(entry)
 
     def _model_for(self, text: str) -> str:
@@ -346,7 +349,7 @@ class Lookup:
         """
         if self._embedder is None:
             return None
-        vectors = await _within(self._embedder_timeout, self._embedder.embed([text]), EmbeddingError)
+        vectors = await within(self._embedder_timeout, self._embedder.embed([text]), EmbeddingError)
         return _sound(vectors, self._embedder.dim)
 
     async def _verified(self, miss: Miss, key: Key, candidates: Sequence[Candidate]) -> Outcome:
@@ -355,7 +358,7 @@ class Lookup:
         try:
             if self._verifier is not None:
                 asking = self._verifier.same(miss.request, candidates)
-                verdicts = await _within(self._verifier_timeout, asking, VerifierError)
+                verdicts = await within(self._verifier_timeout, asking, VerifierError)
         except (VerifierError, TimeoutError) as error:
             reasons = (*miss.reasons, failure("verifier", error))
         for candidate, same in zip(candidates, verdicts, strict=False):
@@ -396,7 +399,7 @@ def _held(miss: Miss, decision: Decision) -> Miss:
     return replace(miss, reason=MissReason.UNCONFIRMED, reasons=reasons, unconfirmed=decision.candidates[0])
 
 
-async def _within(seconds: float, work: Coroutine[Any, Any, T], kind: type[EmbeddingError | VerifierError]) -> T:
+async def within(seconds: float, work: Coroutine[Any, Any, T], kind: type[EmbeddingError | VerifierError]) -> T:
     """What somebody else's part comes to. Whatever it raises is a ``kind``: it must cost a hit and not the answer.
 
     Raises ``TimeoutError``. The part's own message is left out, since it may quote the text.

@@ -50,7 +50,7 @@ class Store(Protocol):
         """Store an answer and its questions; durable when this returns. May evict others.
 
         ``fence`` says what the answer can have known (see ``SharedState``); only a store that has those methods is ever
-        given one. Raises ``Outdated`` where answers were purged since.
+        given one. Raises ``Outdated`` where a purge since then means it.
 
         An entry with the same id keeps its other questions and gets the new reply and life. A question that belonged
         to another entry moves to this one; an entry left without questions is gone. A question stored again without a
@@ -150,9 +150,11 @@ class SharedState(Protocol):
     purge: what must never happen twice is guarded by the fence and not by the lease.
 
     **Fences** are numbers from one counter of the store that only rises. A purge, other than one of what is dead
-    anyway, raises it as a barrier: it ends all claims, and ``Store.put`` refuses an answer with a fence from before. So
-    what somebody began to make from what was known before a purge never comes back after it. Fence 0 is before all
-    purges, for an answer of which nobody knows when it was begun.
+    anyway, raises it as a barrier for what it means: ``Store.put`` refuses an answer that fits, with a fence from
+    before. So what somebody began to make from what was known before a purge never comes back after it, and nothing
+    else is lost. A purge of everything ends all claims. Each of the last ``selecting.MAX_BARRIERS`` (256) purges with a
+    condition is remembered; those before them are one barrier for everything. Fence 0 is before all purges, for an
+    answer of which nobody knows when it was begun.
     """
 
     @property
@@ -177,6 +179,12 @@ class SharedState(Protocol):
 
     async def fence(self) -> int:
         """A fence for what begins now, without a claim."""
+
+    async def outdate(self, selector: Selector, /) -> None:
+        """Raise the barrier of a purge of this selector, and remove nothing."""
+
+    async def purged(self) -> int:
+        """The fence of the last purge that raised a barrier, whatever it meant; 0 without any. A small read."""
 
     async def load_state(self, name: str, /) -> Stored | None:
         """The value of this name; None where there is none."""
@@ -240,8 +248,32 @@ class Embedder(Protocol):
         """Let go of threads and connections. May be called twice."""
 
 
+@runtime_checkable
+class Metered(Protocol):
+    """What an embedder that is paid by the token tells about its costs: optional."""
+
+    @property
+    def priced_as(self) -> str:
+        """The model as the price file knows it."""
+
+    @property
+    def input_tokens(self) -> int:
+        """Tokens that the service has counted in all that was sent so far; only rises."""
+
+
 class Verifier(Protocol):
     """Says whether a cached answer answers a new question."""
 
     async def same(self, request: Request, candidates: Sequence[Candidate], /) -> Sequence[bool]:
         """One verdict per candidate; unsure counts as False. Raises ``VerifierError``."""
+
+
+@runtime_checkable
+class Gate(Protocol):
+    """A verifier that is also asked about each answer that would be served: whether it still holds today."""
+
+    async def objection(self, request: Request, entry: Entry, /, *, age_seconds: float) -> str:
+        """Why this answer must not be served now, without words of the texts; empty where it may be.
+
+        Raises ``VerifierError``, which counts as an objection.
+        """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -17,16 +17,18 @@ from yamabiko.core.volatility import Volatility, volatility
 from yamabiko.errors import EmbeddingError, InvalidRequest, Outdated, StoreError
 from yamabiko.lookup import Lookup, failure
 from yamabiko.ports import Store
+from yamabiko.selecting import Barriers
 from yamabiko.telemetry import Call, Hook, Watch, emit, of_write
 from yamabiko.types import Entry, Key, Miss, MissReason, Policy, Question, Reply, Selector
+from yamabiko.unwritten import Unwritten
 
 
 class Storing:
     """The writing half of the path.
 
-    ``unwritten`` gets, by key digest, the entries whose writing is under way, so that look-ups find them at once.
+    ``unwritten`` gets the entries whose writing is under way, so that look-ups find them at once.
     ``same`` says whether two answers to a question are the same, ``attest`` signs. ``purges`` counts the purges of this
-    process: an answer made from what was known before one is not stored after it.
+    process: an answer that one means, made from what was known before it, is not stored after it.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class Storing:
         lookup: Lookup,
         *,
         policy: Policy,
-        unwritten: MutableMapping[bytes, Entry],
+        unwritten: Unwritten,
         hooks: Sequence[Hook],
         clock: Callable[[], float],
         same: Callable[[str, Reply, Reply], Awaitable[bool]],
@@ -43,6 +45,7 @@ class Storing:
         timeout_seconds: float,
     ) -> None:
         self.purges = 0
+        self._barriers = Barriers()
         self._store = store
         self._lookup = lookup
         self._policy = policy
@@ -59,14 +62,21 @@ class Storing:
             return None, "; ".join(miss.reasons)
         if not miss.controls.store:
             return None, NOT_STORED
-        if miss.purges != self.purges:
-            return None, "answers were purged after this was looked up"
         shared = not miss.key.scope.user and self._policy.users != "one"
         why = refusal_to_store(miss.request, reply, shared=shared)
         if why:
             return None, why
-        entry = self._unwritten[miss.key.digest] = self._entry(miss, miss.key, reply)
+        entry = self._entry(miss, miss.key, reply)
+        if self._barriers.outdate(entry, miss.purges):
+            return None, str(Outdated())
+        self._unwritten.begin(entry, miss.fence)
         return entry, ""
+
+    def purged(self, selector: Selector) -> None:
+        """What fits, and was looked up before this, is not stored after it."""
+        if selector.dead_at is None:
+            self.purges += 1
+            self._barriers.add(selector, self.purges)
 
     async def write(self, miss: Miss, reply: Reply, entry: Entry | None, why: str, call: Call) -> Entry | None:
         """Store what ``admitted`` gave, and tell; None where it is not stored."""
@@ -76,7 +86,7 @@ class Storing:
             pending = entry
             try:
                 entry = await self._confirmed(miss, await self._with_vector(miss, pending, watch))
-                if self._unwritten.get(pending.questions[0].digest) is pending:
+                if self._unwritten.holds(pending):
                     async with asyncio.timeout(self._timeout):
                         await self.put(self._signed(entry), miss.fence)
                     outcome = "stored"
@@ -87,9 +97,7 @@ class Storing:
             except (StoreError, EmbeddingError, TimeoutError) as error:
                 entry, outcome, why = None, "failed", failure("store", error)
             finally:
-                digest = pending.questions[0].digest
-                if self._unwritten.get(digest) is pending:
-                    del self._unwritten[digest]
+                self._unwritten.end(pending)
         event = of_write(call, miss, watch, reply, outcome=outcome, why=why)
         emit(self._hooks, event, asyncio.get_running_loop().call_soon)
         return entry
@@ -110,11 +118,13 @@ class Storing:
     async def _confirmed(self, miss: Miss, entry: Entry) -> Entry:
         """The entry, confirmed where a stored answer to the question was the same, which then is confirmed as well."""
         held = None if miss.unconfirmed is None else miss.unconfirmed.entry
-        if held is None or entry.confirmed or not await self._same(entry.questions[0].text, held.reply, entry.reply):
+        if held is None or (entry.confirmed and held.id == entry.id):
+            return entry
+        if not await self._same(entry.questions[0].text, held.reply, entry.reply):
             return entry
         if held.id != entry.id:
             async for whole in self._store.entries(Selector(id=held.id)):  # with all questions and vectors
-                known = self._attest.confirmed(whole) if whole.created == held.created else None
+                known = self._attest.confirmed(whole, entry.reply) if whole.created == held.created else None
                 if known is not None:
                     await self.put(known, miss.fence)
         return replace(entry, confirmed=True)

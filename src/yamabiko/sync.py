@@ -19,6 +19,7 @@ from yamabiko.cache import Cache
 from yamabiko.errors import ConfigurationError
 from yamabiko.lookup import Outcome
 from yamabiko.ports import Generate, StreamGenerate
+from yamabiko.removing import Mode
 from yamabiko.stream import Stream
 from yamabiko.types import PLAIN, Controls, Entry, Hit, Miss, Reply, Request, Selector, StoreStats
 
@@ -36,7 +37,7 @@ class _Running:
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
         self._lock = threading.Lock()
-        self._ended = False
+        self.ended = False
         self.thread = threading.Thread(target=self._serve, name="yamabiko", daemon=True)
         self.thread.start()
         try:
@@ -53,16 +54,19 @@ class _Running:
                 continue  # a model's or a hook's: whoever waits for it gets it; all others still need the loop
             return
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
+    def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         with self._lock:
-            if self._ended:
+            if self.ended:
                 work.close()
                 raise ConfigurationError(CLOSED)
-            future = asyncio.run_coroutine_threadsafe(work, self.loop)
+            return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        future = self.submit(work)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
-            if self._ended:
+            if self.ended:
                 raise ConfigurationError("this cache was closed while it was asked") from None
             raise
         except BaseException:
@@ -81,7 +85,7 @@ class _Running:
 
     def stop(self) -> None:
         with self._lock:  # from here on nothing more is given to the loop
-            self._ended = True
+            self.ended = True
         asyncio.run_coroutine_threadsafe(_end_all(), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
@@ -131,6 +135,10 @@ class SyncCache:
         """Remove the entries that fit; conditions as for ``Cache.purge``."""
         return self._run(lambda cache: cache.purge(**conditions))
 
+    def invalidate(self, source: str = "", *, base: str = "", digest: str = "", mode: Mode = "remove") -> int:
+        """A document has changed: see ``Cache.invalidate``."""
+        return self._run(lambda cache: cache.invalidate(source, base=base, digest=digest, mode=mode))
+
     def entries(self, selector: Selector | None = None) -> Iterator[Entry]:
         """Every stored entry that fits, dead or alive, oldest first, with its questions and vectors."""
         running = self._started()
@@ -168,12 +176,36 @@ class SyncCache:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def run(self, work: Callable[[Cache], Coroutine[Any, Any, T]]) -> T:
+        """What ``work`` makes of the cache. Holds up a running loop, as an interface without await must."""
+        running = self._opened()
+        if threading.current_thread() is running.thread:
+            raise ConfigurationError("this cache can't wait for itself: ask it from another thread than its own")
+        return running.run(work(running.cache))
+
+    async def awaited(self, work: Callable[[Cache], Coroutine[Any, Any, T]]) -> T:
+        """The same for code on any event loop, which goes on meanwhile."""
+        running = self._running
+        if running is None or running.pid != os.getpid():
+            running = await asyncio.to_thread(self._opened)
+        future = running.submit(work(running.cache))
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if running.ended and caller is not None and not caller.cancelling():
+                raise ConfigurationError("this cache was closed while it was asked") from None
+            raise
+
     def _run(self, work: Callable[[Cache], Coroutine[Any, Any, T]]) -> T:
         running = self._started()
         return running.run(work(running.cache))
 
     def _started(self) -> _Running:
         _refuse_in_loop()
+        return self._opened()
+
+    def _opened(self) -> _Running:
         running = self._running
         if running is not None and running.pid == os.getpid():
             return running
@@ -217,6 +249,11 @@ class SyncStream:
             raise StopIteration
         return piece
 
+    def whole(self) -> Reply | None:
+        """Read what is left in one go; the whole reply."""
+        self._run(_rest(self._stream))
+        return self.reply
+
     def close(self) -> None:
         """End the stream; may be called at any time and twice."""
         self._run(self._stream.aclose())
@@ -251,6 +288,11 @@ async def _awaited(value: Awaitable[T]) -> T:
 
 async def _next(pieces: AsyncIterator[T]) -> T | None:
     return await anext(pieces, None)
+
+
+async def _rest(pieces: AsyncIterator[object]) -> None:
+    async for _ in pieces:
+        pass
 
 
 def awaitable(generate: SyncGenerate) -> Generate:

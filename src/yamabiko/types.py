@@ -20,14 +20,18 @@ from yamabiko.message import Message, frozen_json
 from yamabiko.policy import PLAIN as PLAIN  # noqa: PLC0414 - the whole vocabulary is found here
 from yamabiko.policy import Controls as Controls  # noqa: PLC0414
 from yamabiko.policy import Policy as Policy  # noqa: PLC0414
+from yamabiko.source import Source as Source  # noqa: PLC0414
+from yamabiko.source import labels_of, sources_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Vector: TypeAlias = NDArray[np.float32]
+    Sources: TypeAlias = tuple[Source, ...]
 else:
     Vector: TypeAlias = Any
+    Sources: TypeAlias = tuple[Source | str, ...]  # what may be given, and stands in what older releases have written
 
 MAX_QUESTIONS = 16
 """How many questions one answer may have: its own and its aliases."""
@@ -42,8 +46,8 @@ class Request:
     JSON. ``tenant`` partitions the cache; ``user`` narrows it to one person where the request is personal;
     ``knowledge`` is the version of the documents that stand behind the answer. ``tags`` label the stored answer
     for later removal. ``category`` names the kind of question ("billing"): answers are shared across categories, but
-    each has labels, certificates and guards of its own. ``bypass``, when set, says why this request must not meet the
-    cache at all.
+    each has labels, certificates and guards of its own. ``permissions`` are the labels that the caller holds: who may
+    read other documents is given other answers. ``bypass``, when set, says why this request must not meet the cache.
 
     Raises ``InvalidRequest``.
     """
@@ -60,6 +64,7 @@ class Request:
     knowledge: str
     tags: tuple[str, ...] = field(repr=False)
     category: str
+    permissions: tuple[str, ...] = field(repr=False)
     bypass: str
 
     def __init__(
@@ -77,6 +82,7 @@ class Request:
         knowledge: str = "",
         tags: Sequence[str] = (),
         category: str = "",
+        permissions: Sequence[str] = (),
         bypass: str = "",
     ) -> None:
         if isinstance(messages, str):
@@ -102,6 +108,8 @@ class Request:
             object.__setattr__(self, name, frozen_json(part))
         object.__setattr__(self, "messages", turns)
         object.__setattr__(self, "tags", tuple(tags))
+        held = labels_of(permissions, "permissions") if permissions else ()
+        object.__setattr__(self, "permissions", held)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +172,8 @@ class Reply:
 
     ``finish_reason`` uses OpenAI's words (stop, length, content_filter, tool_calls); only ``stop`` is ever stored.
     ``chunk_lengths`` are the lengths (code points) of the pieces it was streamed in, empty when it was not.
-    ``tool_calls`` holds canonical JSON. ``sources`` are URIs of the documents the answer was made from.
+    ``tool_calls`` holds canonical JSON. ``sources`` are the documents that the answer was made from; a plain text given
+    for one is taken as its URI.
     ``latency_seconds`` is how long generation took, ``cost_usd`` what it cost; both are filled in by the cache when
     zero. ``extra`` is vendor JSON for a faithful replay.
     """
@@ -175,10 +184,14 @@ class Reply:
     usage: Usage = Usage()
     chunk_lengths: tuple[int, ...] = field(default=(), repr=False)
     tool_calls: tuple[str, ...] = field(default=(), repr=False)
-    sources: tuple[str, ...] = field(default=(), repr=False)
+    sources: Sources = field(default=(), repr=False)
     latency_seconds: float = 0.0
     cost_usd: float = 0.0
     extra: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        if self.sources:
+            object.__setattr__(self, "sources", sources_of(self.sources))
 
     def chunks(self) -> tuple[str, ...]:
         """The text in the pieces it was streamed in; one piece when it was not streamed."""
@@ -396,8 +409,11 @@ class Miss:
 class Selector:
     """Which entries: all the given conditions hold at once. None means "whatever".
 
-    ``dead_at``: only entries whose ``stale_until`` is at or before this time. A Selector without any condition means
-    every entry.
+    ``source``: made from the document with this URI; with ``except_digest``, from a state of it with another digest, or
+    with none known. ``base``: from a document of this knowledge base. ``dead_at``: only entries whose
+    ``stale_until`` is at or before this time. A Selector without any condition means every entry.
+
+    Raises ``InvalidRequest`` for an ``except_digest`` without a source, or an empty one, which is no state.
     """
 
     id: str | None = None
@@ -406,7 +422,13 @@ class Selector:
     user: str | None = field(default=None, repr=False)
     model: str | None = None
     source: str | None = field(default=None, repr=False)
+    except_digest: str | None = None
+    base: str | None = None
     dead_at: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.except_digest is not None and (self.source is None or not self.except_digest):
+            raise InvalidRequest("except_digest is the digest of a source's present state: name the source too")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from yamabiko.errors import InvalidRequest
+from yamabiko.stores.codec import written
 from yamabiko.types import Entry, Question, Reply, Scope, Vector
 
 FORMAT: Literal["yamabiko.export"] = "yamabiko.export"
@@ -101,7 +102,7 @@ def to_line(entry: Entry) -> bytes:
             )
             for question in entry.questions
         ],
-        reply=entry.reply,
+        reply=written(entry.reply),
         created=entry.created,
         expires=_or_null(entry.expires),
         stale_until=_or_null(entry.stale_until),

@@ -13,7 +13,7 @@ from yamabiko.cli.options import embedder_option
 from yamabiko.cli.terminal import NO, Console, pass_console
 
 if TYPE_CHECKING:
-    from yamabiko.cli.opening import RecordedEmbedder
+    from yamabiko.embedders.recorded import RecordedEmbedder
     from yamabiko.settings import Settings
 
 
@@ -38,7 +38,7 @@ def calibrate(
     as_they_came: bool,
     tenant: str,
     category: str,
-    embedder_kind: Literal["local", "directory", "http"] | None,
+    embedder_kind: Literal["local", "directory", "http", "titan", "cohere"] | None,
 ) -> None:
     """Show where each namespace of the cache stands; with LABELS.jsonl, certify by labelled pairs of its traffic.
 

@@ -25,12 +25,19 @@ if TYPE_CHECKING:
     from yamabiko.cli.demo_asking import Asked, Plan
     from yamabiko.cli.demo_half import FirstHalf
     from yamabiko.cli.demo_report import Totals
+    from yamabiko.cli.intents import Language
     from yamabiko.policy import Policy
     from yamabiko.settings import Settings
 
 
+REQUESTS = 400
+"""How many questions are asked unless somebody says otherwise."""
+
+
 @click.command()
-@click.option("--requests", type=click.IntRange(2, 100_000), default=400, show_default=True, help="How many questions.")
+@click.option(
+    "--requests", type=click.IntRange(2, 100_000), help="How many questions (400; with --bedrock-stand-in 60)."
+)
 @click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Chooses the questions.")
 @click.option(
     "--lang", type=click.Choice(["en", "ja", "both"]), default="both", show_default=True, help="Their language."
@@ -38,40 +45,62 @@ if TYPE_CHECKING:
 @click.option(
     "--dir", "folder", type=click.Path(file_okay=False), metavar="PATH", help="Keep the cache file in this folder."
 )
+@click.option(
+    "--bedrock-stand-in",
+    is_flag=True,
+    help="The way through Amazon Bedrock instead, on a stand-in: gateway, Titan, knowledge base, Converse.",
+)
+@click.option(
+    "--store", metavar="URL", help="With --bedrock-stand-in: another store than a file, such as memorydb://HOST."
+)
 @upstream_options
 @pass_console
 def demo(
     console: Console,
     /,
     *,
-    requests: int,
+    requests: int | None,
     seed: int,
     lang: str,
     folder: str | None,
+    bedrock_stand_in: bool,
+    store: str | None,
     upstream: str | None,
     model: str | None,
     api_key_env: str | None,
 ) -> None:
     """Ask real questions of a real cache, kill it half-way, and count.
 
-    The model is simulated unless --upstream and --model name a real one.
+    The model is simulated unless --upstream and --model name a real one. With --bedrock-stand-in all of Amazon Bedrock
+    is simulated by a server on this machine, and questions go over HTTP.
     """
     from yamabiko.cli.demo_asking import Plan
     from yamabiko.cli.demo_model import SIMULATED
 
     if (upstream is None) != (model is None):
         raise click.UsageError("--upstream and --model belong together")
+    if bedrock_stand_in and upstream is not None:
+        raise click.UsageError("--bedrock-stand-in has a model of its own: leave out --upstream and --model")
+    if store is not None and not bedrock_stand_in:
+        raise click.UsageError("--store belongs to --bedrock-stand-in")
     secret_from(api_key_env)
     settings = console.settings()
+    languages: tuple[Language, ...] = tuple(one for one in ("en", "ja") if lang in (one, "both"))
     if folder is not None:
         _make(Path(folder))
     with nullcontext(folder) if folder is not None else tempfile.TemporaryDirectory(prefix="yamabiko-demo-") as place:
+        if bedrock_stand_in:
+            from yamabiko.cli.demo_bedrock import run
+
+            url = store or f"sqlite:///{quote((Path(place).absolute() / 'demo-bedrock.db').as_posix())}"
+            run(console, url=url, requests=requests, seed=seed, languages=languages)
+            return
         path = Path(place).absolute() / "demo.db"
         plan = Plan(
             url=f"sqlite:///{quote(path.as_posix())}",
-            requests=requests,
+            requests=requests or REQUESTS,
             seed=seed,
-            languages=tuple(one for one in ("en", "ja") if lang in (one, "both")),
+            languages=languages,
             upstream=upstream or "",
             model=model or SIMULATED,
             api_key_env=api_key_env or "",

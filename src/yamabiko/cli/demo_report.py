@@ -57,9 +57,9 @@ def totals(asked: Sequence[Asked]) -> Totals:
         wrong=sum(one.wrong for one in asked),
         shared=sum(one.shared for one in asked),
         llm_calls=len(called),
-        hit_ms=_percentiles([one.seconds * 1000 for one in asked if one.hit]),
-        semantic_ms=_percentiles([one.seconds * 1000 for one in asked if one.tier == "semantic"]),
-        miss_ms=_percentiles([one.seconds * 1000 for one in asked if not one.hit]),
+        hit_ms=percentiles([one.seconds * 1000 for one in asked if one.hit]),
+        semantic_ms=percentiles([one.seconds * 1000 for one in asked if one.tier == "semantic"]),
+        miss_ms=percentiles([one.seconds * 1000 for one in asked if not one.hit]),
         saved_seconds=sum((0.0 if one.wrong else one.model_seconds) - one.seconds for one in asked),
         saved_usd=sum(one.usd for one in asked if (one.hit and not one.wrong) or one.shared),
         spent_usd=sum(one.usd for one in called),
@@ -134,7 +134,7 @@ def _example(title: str, one: Asked, count: int) -> list[str]:
     ]
 
 
-def _percentiles(values: Sequence[float]) -> tuple[float, float, float]:
+def percentiles(values: Sequence[float]) -> tuple[float, float, float]:
     """P50, P95 and P99 by nearest rank: values that were measured; zeros where there are none."""
     ranked = sorted(values)
     p50, p95, p99 = (ranked[math.ceil(share * len(ranked)) - 1] if ranked else 0.0 for share in (0.5, 0.95, 0.99))

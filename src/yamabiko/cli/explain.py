@@ -31,7 +31,7 @@ def explain(
     asked: str,
     tenant: str,
     category: str,
-    embedder_kind: Literal["local", "directory", "http"] | None,
+    embedder_kind: Literal["local", "directory", "http", "titan", "cohere"] | None,
 ) -> None:
     """Say whether the answer to the question STORED would be served for the question ASKED, and why.
 

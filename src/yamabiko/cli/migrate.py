@@ -13,7 +13,7 @@ from yamabiko.cli.terminal import NO, Console, pass_console, progress
 if TYPE_CHECKING:
     from yamabiko.build import Location
     from yamabiko.cli.migration import Migration, Tally
-    from yamabiko.cli.opening import RecordedEmbedder
+    from yamabiko.embedders.recorded import RecordedEmbedder
     from yamabiko.ports import Embedder, Store
     from yamabiko.settings import Settings
 

@@ -19,9 +19,9 @@ from yamabiko.cli.terminal import Console, pass_console, progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from yamabiko.cli.opening import RecordedEmbedder
     from yamabiko.cli.standing import Opened
     from yamabiko.core.states import Position
+    from yamabiko.embedders.recorded import RecordedEmbedder
     from yamabiko.settings import Settings
     from yamabiko.types import Candidate, Entry, Policy
 

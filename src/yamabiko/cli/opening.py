@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from yamabiko.build import (
     Location,
@@ -17,48 +17,13 @@ from yamabiko.build import (
     open_sync_cache,
 )
 from yamabiko.cli.terminal import Console
-from yamabiko.errors import ConfigurationError, EmbeddingError
+from yamabiko.embedders.recorded import RecordedEmbedder
+from yamabiko.errors import ConfigurationError
 from yamabiko.ports import Embedder, Store
 from yamabiko.settings import Settings
 from yamabiko.sync import SyncCache
-from yamabiko.types import Vector
 
 S = TypeVar("S", bound=Store)
-
-
-class RecordedEmbedder:
-    """Stands for the embedder that a cache was made with, in commands that embed nothing.
-
-    So that a cache can be looked after, and exported, where that embedder is not at hand.
-    """
-
-    def __init__(self, name: str, dim: int) -> None:
-        self._name = name
-        self._dim = dim
-
-    @property
-    def id(self) -> str:
-        """As the cache says."""
-        return self._name
-
-    @property
-    def dim(self) -> int:
-        """As the cache says."""
-        return self._dim
-
-    def model_for(self, _: str, /) -> str:
-        """Not known."""
-        self._refuse()
-
-    async def embed(self, _: Sequence[str], /) -> Sequence[Vector | None]:
-        """Not possible."""
-        self._refuse()
-
-    async def close(self) -> None:
-        """Nothing to let go of."""
-
-    def _refuse(self) -> NoReturn:
-        raise EmbeddingError(f"this command does not embed; {self._name} is only named in the cache")
 
 
 def existing(console: Console) -> tuple[Settings, RecordedEmbedder]:
@@ -93,7 +58,7 @@ async def named_embedder(settings: Settings) -> RecordedEmbedder:
     Raises ``StoreError``, and ``MissingExtra`` where a new cache's embedder is not installed.
     """
     found = await locate(settings).recorded()
-    return RecordedEmbedder(*(found or identity_of(make_embedder(settings.embedder))))
+    return RecordedEmbedder(*(found or identity_of(make_embedder(settings))))
 
 
 def open_without_embedding(console: Console) -> SyncCache:
@@ -113,7 +78,7 @@ async def closing(store: S) -> AsyncIterator[S]:
 
 def embedder_to_embed_with(settings: Settings, purpose: str) -> Embedder:
     """The embedder of the settings. Raises ``ConfigurationError`` where that is none, ``MissingExtra``."""
-    embedder = make_embedder(settings.embedder)
+    embedder = make_embedder(settings)
     if embedder is None:
         raise ConfigurationError(f'{purpose} needs an embedder, and embedder.kind is "none"')
     return embedder

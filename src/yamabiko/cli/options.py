@@ -45,7 +45,7 @@ def embedder_option(command: F) -> F:
     option = click.option(
         "--embedder",
         "embedder_kind",
-        type=click.Choice(["local", "directory", "http"]),
+        type=click.Choice(["local", "directory", "http", "titan", "cohere"]),
         help="The kind of embedder, instead of the one of the settings.",
     )
     return option(command)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from yamabiko.build import locate
-from yamabiko.cli.opening import RecordedEmbedder, no_cache
+from yamabiko.cli.opening import no_cache
 from yamabiko.cli.standing import Opened, opened
 from yamabiko.core.shipped import BUDGET_SHARE, shipped_threshold
 from yamabiko.core.states import Position, State
+from yamabiko.embedders.recorded import RecordedEmbedder
 from yamabiko.learn.namespaces import namespace_of
 from yamabiko.settings import Settings
 from yamabiko.types import Policy

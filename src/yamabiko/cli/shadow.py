@@ -11,8 +11,8 @@ import click
 from yamabiko.cli.terminal import Console, pass_console
 
 if TYPE_CHECKING:
-    from yamabiko.cli.opening import RecordedEmbedder
     from yamabiko.core.states import Position
+    from yamabiko.embedders.recorded import RecordedEmbedder
     from yamabiko.learn.records import NamespaceState
     from yamabiko.learn.report import Seen
     from yamabiko.settings import Settings

@@ -6,6 +6,7 @@ import math
 import textwrap
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from yamabiko.types import Entry, Hit, Miss
@@ -66,7 +67,7 @@ def entry_document(entry: Entry) -> dict[str, Any]:
         "expires": entry.expires,
         "stale_until": entry.stale_until,
         "tags": list(entry.tags),
-        "sources": list(reply.sources),
+        "sources": [asdict(source) for source in reply.sources],
         "input_tokens": reply.usage.input_tokens,
         "output_tokens": reply.usage.output_tokens,
         "latency_seconds": reply.latency_seconds,
@@ -90,7 +91,7 @@ def entry_lines(entry: Entry, now: float) -> list[str]:
         ("expires", moment(entry.expires, now)),
         ("stale until", moment(entry.stale_until, now) if entry.stale_until != entry.expires else ""),
         ("tags", ", ".join(entry.tags)),
-        ("sources", ", ".join(entry.reply.sources)),
+        ("sources", ", ".join(source.uri for source in entry.reply.sources)),
         ("made with", made),
     ]
     return [f"{name:<12} {text}" for name, text in rows if text]

@@ -12,9 +12,10 @@ from functools import cache, partial
 import msgspec
 
 from yamabiko.build import locate, make_embedder
-from yamabiko.cli.opening import RecordedEmbedder, closing
+from yamabiko.cli.opening import closing
 from yamabiko.core.calibrate import Judge, Versions
 from yamabiko.core.shipped import ShippedThreshold, shipped_threshold
+from yamabiko.embedders.recorded import RecordedEmbedder
 from yamabiko.errors import ConfigurationError, MissingExtra
 from yamabiko.flight import Background
 from yamabiko.learn.namespaces import chain, embedder_of, namespace_of, root
@@ -124,7 +125,7 @@ async def opened(settings: Settings, embedder: Embedder | RecordedEmbedder) -> A
 def models_of(settings: Settings, recorded: RecordedEmbedder) -> list[str]:
     """The models of a cache's embedder, as ``Embedder.model_for`` names them; each is a root namespace."""
     try:
-        embedder = make_embedder(settings.embedder)
+        embedder = make_embedder(settings)
     except MissingExtra:
         embedder = None
     if embedder is None or embedder.id != recorded.id:

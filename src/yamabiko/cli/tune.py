@@ -52,7 +52,7 @@ def tune(
     confidence: float | None,
     category: str,
     no_texts: bool,
-    embedder_kind: Literal["local", "directory", "http"] | None,
+    embedder_kind: Literal["local", "directory", "http", "titan", "cohere"] | None,
 ) -> None:
     """Measure what cosine, guards and score would serve of labelled pairs, and what can be promised.
 

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -40,6 +41,16 @@ BATCH = 64
 @click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True, help="Model calls at a time.")
 @click.option("--replace", "overwrite", is_flag=True, help="Store an answer even where the question has one.")
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="Tag of all answers; may be given again.")
+@click.option(
+    "--batch", metavar="S3URI", help="Have Bedrock do it in batch jobs, with s3://BUCKET/PREFIX for their files."
+)
+@click.option("--batch-role", metavar="ARN", default="", help="The role that Bedrock takes for the jobs.")
+@click.option(
+    "--batch-folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A folder in S3's place, for the stand-in of Bedrock.",
+)
+@click.option("--poll", default=30.0, show_default=True, metavar="SECONDS", help="How often the jobs are looked at.")
 @scope_options
 @upstream_options
 @pass_console
@@ -52,6 +63,10 @@ def warm(
     concurrency: int,
     overwrite: bool,
     tags: tuple[str, ...],
+    batch: str | None,
+    batch_role: str,
+    batch_folder: Path | None,
+    poll: float,
     upstream: str | None,
     model: str | None,
     api_key_env: str | None,
@@ -61,7 +76,9 @@ def warm(
 
     JSON lines and CSV have question and answer, and may have tenant, user, model, system, knowledge and tags; the
     options hold where they don't. Plain text is one question a line. Questions without an answer need --upstream and
-    --model. What is stored already is skipped, so that a run that was interrupted can simply be repeated.
+    --model, or --batch and --model: then Bedrock answers them in a batch job, and Titan's vectors come from one too,
+    which takes hours. What is stored already is skipped, so that a run that was interrupted can simply be repeated;
+    with --batch it finds the jobs that it began.
     """
     from yamabiko.cli.upstream import open_upstream
     from yamabiko.cli.warm_file import read_rows
@@ -70,13 +87,46 @@ def warm(
         raise click.UsageError("--upstream needs --model")
     rows = read_rows(file, format_, {**scope, "model": model or ""}, tags)
     unanswered = sum(row.answer is None for row in rows)
-    if unanswered and upstream is None:
+    if unanswered and batch is not None and not model:
+        raise click.UsageError("--batch needs --model, the id of a model on Bedrock, for questions without an answer")
+    if unanswered and upstream is None and batch is None:
         raise click.UsageError(f"{unanswered:,} of {len(rows):,} questions have no answer: say --upstream and --model")
     warming = Warming(overwrite=overwrite, concurrency=concurrency)
+    if batch is not None:
+        _by_batch(
+            console.settings(), warming, rows, where=batch, role=batch_role, folder=batch_folder, poll=poll, model=model
+        )
+        warming.tell(console)
+        return
     hosted = open_upstream(upstream, model or "", api_key_env) if upstream is not None else nullcontext(None)
     with progress(len(rows), "warming") as bar:
         asyncio.run(_warm(console.settings(), warming, rows, hosted, bar.update))
     warming.tell(console)
+
+
+def _by_batch(
+    settings: Settings,
+    warming: Warming,
+    rows: Sequence[Row],
+    *,
+    where: str,
+    role: str,
+    folder: Path | None,
+    poll: float,
+    model: str | None,
+) -> None:
+    from yamabiko.cli.warm_batch import Batch, warm_by_batch
+
+    batch = Batch(where=where, role=role, folder=folder, poll_seconds=poll, model=model or "")
+    seen = 0
+    with progress(2 * len(rows), "waiting for Bedrock") as bar:
+
+        def told(done: int, _total: int) -> None:
+            nonlocal seen
+            bar.update(done - seen)
+            seen = done
+
+        asyncio.run(warm_by_batch(settings, batch, warming, rows, told))
 
 
 async def _warm(
@@ -89,7 +139,7 @@ async def _warm(
     from yamabiko.build import make_embedder, open_cache
 
     settings = replace(settings, policy=replace(settings.policy, semantic=False))  # a similar question is another one
-    embedder = make_embedder(settings.embedder)
+    embedder = make_embedder(settings)
     async with (
         open_cache(settings=settings, embedder=embedder or "none", hooks=[warming.note]) as cache,
         hosted as asked,
@@ -136,7 +186,7 @@ class Warming:
         self, cache: Cache, embedder: Embedder | None, rows: Sequence[Row], step: Callable[[int], None]
     ) -> None:
         """Store given answers, embedded in one batch."""
-        misses = [(await self._absent(cache, row), row) for row in rows]
+        misses = [(await self.absent(cache, row), row) for row in rows]
         absent = [(miss, row.answer) for miss, row in misses if miss is not None]
         ready = await _embedded([miss for miss, _ in absent], embedder)
         for miss, (_, answer) in zip(ready, absent, strict=True):
@@ -145,13 +195,13 @@ class Warming:
 
     async def answer(self, cache: Cache, embedder: Embedder | None, row: Row, generate: Upstream) -> None:
         """Have one question answered, and store that."""
-        miss = await self._absent(cache, row)
+        miss = await self.absent(cache, row)
         if miss is not None:
             reply = await generate(row.request)
             (ready,) = await _embedded([miss], embedder)
             await cache.remember(ready, reply)
 
-    async def _absent(self, cache: Cache, row: Row) -> Miss | None:
+    async def absent(self, cache: Cache, row: Row) -> Miss | None:
         """The miss to store under; None where the question has an answer. Raises ``StoreUnavailable``."""
         from yamabiko.core.normalise import normalise
         from yamabiko.errors import StoreUnavailable

@@ -107,6 +107,8 @@ def refusal_to_store(request: Request, reply: Reply, *, shared: bool = True) -> 
         return _UNFINISHED.get(reply.finish_reason, "the reply did not end with the finish reason stop")
     if not reply.text.strip():
         return "the reply is empty"
+    if any(not set(source.labels) <= set(request.permissions) for source in reply.sources if source.labels):
+        return "a document behind the reply needs a permission that the request does not hold"
     if is_refusal(reply.text):
         return "the reply declines to answer"
     question = request.messages[-1].text

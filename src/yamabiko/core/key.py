@@ -6,10 +6,12 @@ digest as name, length and value, so that no text can pass for another field's, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
+from typing import NamedTuple
 
-from yamabiko.core.normalise import script
+from yamabiko.core.normalise import normalise, script
 from yamabiko.core.personal import personal
 from yamabiko.errors import InvalidRequest
 from yamabiko.message import Message
@@ -19,6 +21,22 @@ _CONTENT_VERSION = "yamabiko.content.1"
 _SCOPE_VERSION = b"yamabiko.scope.1"
 _KEY_VERSION = b"yamabiko.key.1"
 """A change of what goes in, or of how a question is normalised, changes these: old entries are then never found."""
+
+
+class Place(NamedTuple):
+    """Where a request belongs: what steps 1 and 2 make of it. Without a ``key``, it has no place in the cache."""
+
+    request: Request
+    canonical: Canonical
+    key: Key | None
+
+
+def place_of(request: Request, *, model_for: Callable[[str], str], policy: Policy) -> Place:
+    """Steps 1 and 2. ``model_for`` names the model that embeds a text. Raises ``InvalidRequest``, as ``key_of``."""
+    canonical = normalise(request)
+    if request.bypass or (policy.require_tenant and not request.tenant):
+        return Place(request, canonical, None)
+    return Place(request, canonical, key_of(request, canonical, embedder=model_for(canonical.text), policy=policy))
 
 
 def key_of(request: Request, canonical: Canonical, *, embedder: str, policy: Policy) -> Key:
@@ -86,8 +104,15 @@ def _content_text(request: Request, model: str, user: str) -> str:
         f"tools:{len(request.tools)}:{request.tools}tool_choice:{len(request.tool_choice)}:{request.tool_choice}"
         f"response_format:{len(request.response_format)}:{request.response_format}"
         f"sampling:{len(request.sampling)}:{request.sampling}knowledge:{len(request.knowledge)}:{request.knowledge}"
-        f"turns:{len(earlier)}:{turns}"
+        f"turns:{len(earlier)}:{turns}{_permissions_text(request.permissions)}"
     )
+
+
+def _permissions_text(held: tuple[str, ...]) -> str:
+    """Nothing where there are none, so that keys are what they were before there were any."""
+    if not held:
+        return ""
+    return f"permissions:{len(held)}:" + "".join([f"{len(label)}:{label}" for label in held])
 
 
 def _turn_text(role: str, text: str, parts: tuple[str, ...]) -> str:

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from yamabiko.errors import ConfigurationError, InvalidRequest
-from yamabiko.types import Entry, Question, Scope
+from yamabiko.types import Entry, Question, Scope, Source
 
 VERSION = "v1"
 LEAST_SECRET_BYTES = 32
@@ -39,6 +39,7 @@ SIMILARITY_TOLERANCE = 0.01
 (``yamabiko.stores.intake.NORM_TOLERANCE``)."""
 
 _ENTRY = b"yamabiko.signed.entry.1"
+_ENTRY_WITH_EVIDENCE = b"yamabiko.signed.entry.2"
 _QUESTION = b"yamabiko.signed.question.1"
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
@@ -213,11 +214,12 @@ def encoded_entry(entry: Entry) -> bytes:
 
     Big-endian: how many tool calls, sources, tags and chunks there are, and the length in bytes of each text (8 bytes
     each); usage and chunk lengths as 8-byte integers, times, latency and cost as IEEE 754 doubles, confirmed as one
-    byte; then the scope's content and the texts in UTF-8.
+    byte; then the scope's content and the texts in UTF-8. Of a source, the URI stands among the texts; where more is
+    known of one, the label is another, and a second block follows with digest, version, base and labels of each.
     """
     scope, reply, usage = entry.scope, entry.reply, entry.reply.usage
     chunks = reply.chunk_lengths
-    listed = (*reply.tool_calls, *reply.sources, *entry.tags)
+    listed = (*reply.tool_calls, *[source.uri for source in reply.sources], *entry.tags)
     texts = (scope.tenant, scope.user, scope.model, entry.id, entry.author)
     answer = (reply.text, reply.model, reply.finish_reason, reply.extra)
     blobs = [scope.content, *[text.encode() for text in (*texts, *answer, *listed)]]
@@ -231,7 +233,15 @@ def encoded_entry(entry: Entry) -> bytes:
         *(entry.created + 0.0, entry.expires + 0.0, entry.stale_until + 0.0),
         entry.confirmed,
     )
-    return b"".join((_ENTRY, head, *blobs))
+    if all(source.is_plain for source in reply.sources):
+        return b"".join((_ENTRY, head, *blobs))
+    return b"".join((_ENTRY_WITH_EVIDENCE, head, *blobs, *map(_evidence, reply.sources)))
+
+
+def _evidence(source: Source) -> bytes:
+    """Of a source, how many labels, the length in bytes of each text, then the texts in UTF-8."""
+    texts = [text.encode() for text in (source.digest, source.version, source.base, *source.labels)]
+    return b"".join((struct.pack(f">Q{len(texts)}Q", len(source.labels), *map(len, texts)), *texts))
 
 
 def encoded_question(scope: Scope, entry_id: str, question: Question) -> bytes:

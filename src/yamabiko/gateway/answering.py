@@ -23,7 +23,9 @@ from yamabiko.gateway.exchange import Exchange, Headers, Refused
 from yamabiko.gateway.headers import EVENTS, JSON, NO_SNIFFING, Dates
 from yamabiko.gateway.proxy import Proxy
 from yamabiko.gateway.relay import Relay
+from yamabiko.gateway.retold import Retold
 from yamabiko.gateway.upstream_call import Ambiguous, Answered, Call, generate, is_ambiguous
+from yamabiko.generators.passages import NO_PASSAGES
 from yamabiko.settings import GatewaySettings
 from yamabiko.stream import Stream, unheard, whole
 from yamabiko.types import Hit, Miss, MissReason, Reply, Request
@@ -51,6 +53,7 @@ class Answering:
         self._about = about
         self._dates = dates
         self._behind = Background()
+        self._retold = Retold()
         self._live: dict[int, tuple[Request, Relay, Call]] = {}
 
     async def answer(self, call: Call) -> None:
@@ -102,7 +105,12 @@ class Answering:
     # Through the cache: one generation for all who wait.
 
     async def _through(self, cache: Cache, call: Call) -> None:
-        stream = cache.stream(call.asked.request, partial(self._generate, call), controls=call.exchange.controls)
+        place = call.known.place(cache, call.asked.request)
+        stream = await cache.begin(place, partial(self._generate, call), controls=call.exchange.controls)
+        if isinstance(stream, Hit):
+            call.exchange.outcome = stream
+            await self._stored(call, stream.reply)
+            return
         async with aclosing(stream):
             try:
                 await anext(stream, None)
@@ -208,7 +216,8 @@ class Answering:
         """An answer that another kind of request has caused."""
         if reply is None or reply.finish_reason == "error":
             raise Refused(502, "upstream_broken", "the answer that this request waited for did not come to its end")
-        await self._stored(call, reply)
+        found_nothing = reply.finish_reason == NO_PASSAGES
+        await self._stored(call, replace(reply, finish_reason="stop") if found_nothing else reply)
 
     async def _stored(self, call: Call, reply: Reply) -> None:
         """A stored answer, or one that was made for another, in the dialect's own bytes."""
@@ -217,16 +226,12 @@ class Answering:
             await self._bypassing(call, lost)
             return
         self._spent(call, reply)
-        said = (self._dates.now(), NO_SNIFFING, *self._about(call.exchange))
-        if not call.asked.stream:
-            await call.client.whole(200, [JSON, *said], call.dialect.body(reply, call.asked))
+        said = [EVENTS if call.asked.stream else JSON, self._dates.now(), NO_SNIFFING, *self._about(call.exchange)]
+        if not (call.asked.stream and self._settings.replay_seconds):
+            await call.client.whole(200, said, self._retold.body(call.known, reply, partial(_body, call, reply)))
             return
-        frames = call.dialect.frames(reply, call.asked)
-        if not self._settings.replay_seconds:
-            await call.client.whole(200, [EVENTS, *said], b"".join(frames))
-            return
-        await call.client.begin(200, [EVENTS, *said])
-        for frame in frames:
+        await call.client.begin(200, said)
+        for frame in call.dialect.frames(reply, call.asked):
             await call.client.piece(frame)
             await asyncio.sleep(self._settings.replay_seconds)
         await call.client.piece(b"", more=False)
@@ -249,6 +254,12 @@ class Answering:
             exchange.finish_reason = reply.finish_reason
             exchange.input_tokens, exchange.output_tokens = reply.usage.input_tokens, reply.usage.output_tokens
             exchange.cost_usd = reply.cost_usd
+
+
+def _body(call: Call, reply: Reply) -> bytes:
+    """All of an answer, as a stream too."""
+    dialect, asked = call.dialect, call.asked
+    return b"".join(dialect.frames(reply, asked)) if asked.stream else dialect.body(reply, asked)
 
 
 async def _rest(stream: Stream) -> None:

@@ -21,7 +21,6 @@ from yamabiko.gateway import headers as header
 from yamabiko.gateway.answering import Answering
 from yamabiko.gateway.client import Client, Receive, Send
 from yamabiko.gateway.control import about as about_answer
-from yamabiko.gateway.dialect import Dialect
 from yamabiko.gateway.exchange import (
     Exchange,
     Headers,
@@ -40,6 +39,7 @@ from yamabiko.gateway.reading import Reading
 from yamabiko.gateway.routes import Route, Routes
 from yamabiko.gateway.upstream_call import Call, is_ambiguous
 from yamabiko.settings import GatewaySettings
+from yamabiko.wire.dialect import Dialect
 
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 OpenCache: TypeAlias = Callable[[], Awaitable[Cache]]
@@ -217,13 +217,14 @@ class Gateway:
         body = await self._body(incoming.receive)
         exchange, given = incoming.exchange, incoming.scope["headers"]
         exchange.request_bytes = len(body)
-        asked = self._reading.asked(route, dialect, body, exchange.caller, given)
+        known = self._reading.asked(route, dialect, body, exchange.caller, given)
         models = exchange.caller.limits.models
-        if models is not None and (asked is None or is_ambiguous(body)):
+        if models is not None and (known is None or is_ambiguous(body)):
             raise _model_unknown()
-        if asked is None:
+        if known is None:
             await self._passing.on(route, incoming, body)
             return
+        asked = known.asked
         exchange.model, exchange.stream = asked.request.model, asked.stream
         if models is not None and asked.request.model not in models:
             raise Refused(403, "model_not_allowed", "this credential may not use the model that the request names")
@@ -231,6 +232,7 @@ class Gateway:
         call = Call(
             dialect=dialect,
             upstream=route.upstream,
+            known=known,
             asked=asked,
             target=target_of(route, incoming.scope),
             headers=given,

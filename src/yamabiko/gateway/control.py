@@ -14,23 +14,15 @@ from typing import Any
 from yamabiko.core.guards import GUARDS, MODES
 from yamabiko.errors import ConfigurationError
 from yamabiko.gateway.exchange import Caller, Exchange, Headers, Refused
-from yamabiko.gateway.fields import delta_seconds, directives
-from yamabiko.types import PLAIN, Controls, Hit, Miss, MissReason, Policy
+from yamabiko.types import PLAIN, Controls, Hit, Miss, Policy
+from yamabiko.wire.cache_status import of_hit, of_miss
+from yamabiko.wire.fields import from_cache_control
 
 POLICY_HEADER = "X-Yamabiko-Policy"
 _POLICY = POLICY_HEADER.lower().encode()
 _STRICTNESS: Mapping[str, int] = {"off": 0, "feature": 1, "veto": 2}
 _NUMBER = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,12})?")
-_HEX = re.compile("[0-9a-f]{1,64}")
-_HIT_ID = re.compile("[A-Za-z0-9_-]{1,200}")
 _KNOWN = "max_error_rate, min_similarity, max_age, semantic, stale and guards.NAME"
-_FORWARDED: Mapping[MissReason, str] = {
-    MissReason.BYPASS: "bypass",
-    MissReason.SCOPE: "bypass",
-    MissReason.CONTROL: "request",
-    MissReason.EXPIRED: "stale",
-}
-"""Why a request went on to the upstream, in RFC 9211's words; ``miss`` for all other reasons."""
 
 
 class Control:
@@ -48,7 +40,7 @@ class Control:
         asked: dict[str, Any] = {}
         cache = [value for name, value in headers if name == b"cache-control"]
         if cache:
-            asked |= _from_cache_control(b",".join(cache).decode("latin-1"))
+            asked |= from_cache_control(b",".join(cache).decode("latin-1"))
         own = [value for name, value in headers if name == _POLICY]
         if own:
             stricter = _from_policy(b",".join(own).decode("latin-1"), self._policy)
@@ -62,21 +54,6 @@ class Control:
             return Controls(**asked)
         except ConfigurationError as error:
             raise _wrong(str(error)) from None
-
-
-def _from_cache_control(value: str) -> dict[str, Any]:
-    """Source: RFC 9111, 5.2.1. ``min-fresh`` and ``max-stale`` are not known here, which the RFC allows."""
-    found = directives(value)
-    asked: dict[str, Any] = {}
-    if "no-cache" in found:
-        asked["read"] = False
-    if "no-store" in found:
-        asked["store"] = False
-    if "only-if-cached" in found:
-        asked["forward"] = False
-    if "max-age" in found:  # and without max-stale, nothing that is past its expiry
-        asked |= {"max_age_seconds": delta_seconds(found["max-age"]), "stale": False}
-    return asked
 
 
 def _from_policy(value: str, policy: Policy) -> dict[str, Any]:
@@ -141,59 +118,11 @@ def _wrong(why: str) -> Refused:
 
 
 def about(exchange: Exchange) -> list[tuple[bytes, bytes]]:
-    """``Cache-Status``, and for a stored answer ``Age`` and ``X-Yamabiko-*``, for one exchange.
-
-    Source: RFC 9211 (June 2022), RFC 9111, 5.1.
-    """
+    """``Cache-Status``, and for a stored answer ``Age`` and ``X-Yamabiko-*``, for one exchange."""
     outcome = exchange.outcome
     if isinstance(outcome, Hit):
-        return _of_hit(outcome, exchange)
+        return of_hit(outcome, stale_if_error=exchange.stale_if_error)
     if isinstance(outcome, Miss):
-        return _of_miss(outcome, exchange)
+        forwarded, status = exchange.controls.forward, exchange.upstream_status
+        return of_miss(outcome, forwarded=forwarded, status=status, shared=exchange.shared)
     return []
-
-
-def _of_hit(hit: Hit, exchange: Exchange) -> list[tuple[bytes, bytes]]:
-    entry, age = hit.entry, int(hit.age_seconds)
-    status = "Yamabiko; hit"
-    left = entry.expires - entry.created - hit.age_seconds
-    if left < 1e15:
-        status += f"; ttl={int(left // 1)}"
-    key = entry.id if _HEX.fullmatch(entry.id) else ""
-    status += f'; key="{key[:16]}"; detail={_detail(hit, exchange)}'
-    told = [
-        (b"cache-status", status.encode()),
-        (b"age", b"%d" % age),
-        (b"x-yamabiko-tier", hit.tier.encode()),
-        (b"x-yamabiko-entry", key.encode()),
-        (b"x-yamabiko-saved-usd", b"%.6f" % entry.reply.cost_usd),
-        (b"x-yamabiko-saved-seconds", b"%.3f" % entry.reply.latency_seconds),
-    ]
-    if _HIT_ID.fullmatch(hit.id):
-        told.append((b"x-yamabiko-hit-id", hit.id.encode()))
-    if hit.tier != "exact":
-        told.append((b"x-yamabiko-calibration", hit.calibration.encode()))
-        numbers = (("similarity", hit.similarity), ("score", hit.score), ("p-correct", hit.p_correct))
-        for name, value in (*numbers, ("error-upper", hit.error_upper)):
-            if value is not None:
-                told.append((b"x-yamabiko-" + name.encode(), b"%.4f" % value))
-    return told
-
-
-def _detail(hit: Hit, exchange: Exchange) -> str:
-    if exchange.stale_if_error:
-        return "stale-if-error"
-    return "stale" if hit.stale else "shared" if hit.shared else hit.tier
-
-
-def _of_miss(miss: Miss, exchange: Exchange) -> list[tuple[bytes, bytes]]:
-    status = "Yamabiko"
-    if exchange.controls.forward:
-        status += "; fwd=" + _FORWARDED.get(miss.reason, "bypass" if miss.key is None else "miss")
-        status += f"; fwd-status={exchange.upstream_status}" if exchange.upstream_status else ""
-        status += "; collapsed" if exchange.shared else ""
-    status += f'; key="{miss.key.hex[:16]}"' if miss.key is not None else ""
-    told = [(b"cache-status", f"{status}; detail={miss.reason}".encode()), (b"x-yamabiko-reason", miss.reason.encode())]
-    if miss.similarity is not None:
-        told.append((b"x-yamabiko-similarity", b"%.4f" % miss.similarity))
-    return told

@@ -181,7 +181,8 @@ def by_credential(scope: Scope) -> Caller:
     given = [name + b"\0" + value for name, value in scope["headers"] if name in CREDENTIALS]
     if not given:
         return Caller(apart=NO_CREDENTIAL)
-    digest = hashlib.sha256(b"yamabiko.credential.1\0" + b"\0".join(sorted(given))).hexdigest()[:32]
+    given.sort()
+    digest = hashlib.sha256(b"yamabiko.credential.1\0" + b"\0".join(given)).hexdigest()[:32]
     return Caller(tenant=f"key:{digest}", digest=digest)
 
 

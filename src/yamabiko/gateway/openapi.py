@@ -149,6 +149,8 @@ def _entry_schema() -> dict[str, Any]:
     names = ("id", "tenant", "user", "model", "finish_reason")
     counts = ("questions", "answer_characters", "input_tokens", "output_tokens")
     numbers = ("created", "cost_usd", "latency_seconds")
+    parts = ("uri", "digest", "version", "base")
+    labels = {"type": "array", "items": _TEXT}
     texts = _object({"questions": {"type": "array", "items": _TEXT}, "answer": _TEXT})
     required = {
         **dict.fromkeys(names, _TEXT),
@@ -157,6 +159,7 @@ def _entry_schema() -> dict[str, Any]:
         **dict.fromkeys(("expires", "stale_until"), _TIME),
         **dict.fromkeys(("confirmed", "signed"), _FLAG),
         "tags": {"type": "array", "items": _TEXT},
+        "sources": {"type": "array", "items": _object({**dict.fromkeys(parts, _TEXT), "labels": labels})},
     }
     return {**_object(required), "properties": {**required, "texts": texts}}
 

@@ -214,6 +214,7 @@ def described(entry: Entry) -> dict[str, object]:
         "expires": entry.expires if math.isfinite(entry.expires) else None,
         "stale_until": entry.stale_until if math.isfinite(entry.stale_until) else None,
         "tags": list(entry.tags),
+        "sources": [asdict(source) for source in entry.reply.sources],
         "confirmed": entry.confirmed,
         "signed": bool(entry.signature),
         "questions": len(entry.questions),

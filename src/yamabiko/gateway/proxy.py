@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from types import MappingProxyType
 from typing import Self
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import httpx
 
@@ -32,17 +35,22 @@ class Upstream:
     """A server that speaks one or more dialects.
 
     ``root`` (``https://host``) and ``base`` (``/v1``, or what takes its place there) come from the configuration alone:
-    no request chooses a host. ``key`` replaces the client's credential where it is not empty.
+    no request chooses a host. ``key`` replaces the client's credential where it is not empty. ``model`` is a model on
+    Amazon Bedrock, which then stands for the server. ``apart``: what sets its answers apart from those of any other.
     """
 
     name: str
     root: str
     base: str
     key: str = field(default="", repr=False)
+    model: str = ""
+    apart: str = ""
 
     @classmethod
     def parse(cls, name: str, url: str, key: str = "") -> Self:
-        """``https://host`` is served under ``/v1``; ``https://host/api/v1`` under its own path."""
+        """``https://host`` is served under ``/v1``; ``https://host/api/v1`` under its own path; ``bedrock:MODEL``."""
+        if url.startswith("bedrock:"):
+            return cls(name=name, root="https://bedrock.invalid", base="/v1", model=url.removeprefix("bedrock:"))
         parts = urlsplit(url)
         return cls(name=name, root=f"{parts.scheme}://{parts.netloc}", base=parts.path.rstrip("/") or "/v1", key=key)
 
@@ -62,12 +70,17 @@ def upstreams_of(settings: GatewaySettings) -> tuple[Upstream, ...]:
 
 
 class Proxy:
-    """Calls upstreams. ``transport`` takes the place of the network.
+    """Calls upstreams. ``transport`` takes the place of the network, ``ends`` that of single upstreams, by their names.
 
     Sends exactly the headers that it is given (and ``Host``), keeps no cookies and follows no redirects.
     """
 
-    def __init__(self, settings: GatewaySettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        transport: httpx.AsyncBaseTransport | None = None,
+        ends: Mapping[str, httpx.AsyncBaseTransport] = MappingProxyType({}),
+    ) -> None:
         self._retries = settings.retries
         self._timeout = {
             "connect": settings.connect_timeout_seconds,
@@ -75,14 +88,10 @@ class Proxy:
             "write": settings.read_timeout_seconds,
             "pool": settings.connect_timeout_seconds,
         }
-        self._client = httpx.AsyncClient(
-            transport=transport,
-            http2=True,
-            verify=ssl.create_default_context(),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            limits=httpx.Limits(max_connections=settings.max_in_flight, max_keepalive_connections=100),
-            follow_redirects=False,
-        )
+        limits = httpx.Limits(max_connections=settings.max_in_flight, max_keepalive_connections=100)
+        self._network = transport or _network(limits)
+        self._ends = ends
+        self._url = lru_cache(maxsize=256)(_url)
 
     async def send(
         self,
@@ -97,7 +106,7 @@ class Proxy:
         ``target`` is path and query. ``content`` that is not bytes can be sent only once. Raises ``Refused`` with 502,
         503 or 504.
         """
-        url = httpx.URL(upstream.root).copy_with(raw_path=target)
+        url, end = self._url(upstream.root, target), self._ends.get(upstream.name, self._network)
         again = isinstance(content, bytes | None)
         attempt = 0
         while True:
@@ -106,15 +115,55 @@ class Proxy:
                 method, url, headers=headers, content=content, extensions={"timeout": self._timeout}
             )
             try:
-                return await self._client.send(request, stream=True, auth=None), attempt
+                response = await end.handle_async_request(request)
             except (*_NEVER_SENT, *_NEVER_ANSWERED) as error:
                 if attempt > self._retries or not (again or isinstance(error, _NEVER_SENT)):
                     raise failed(error, upstream.name) from error
             except httpx.HTTPError as error:
                 raise failed(error, upstream.name) from error
+            else:
+                response.request = request
+                return response, attempt
             await asyncio.sleep(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
 
     async def close(self) -> None:
+        """Let go of the connections."""
+        for end in (*self._ends.values(), self._network):
+            await end.aclose()
+
+
+def _url(root: str, target: bytes) -> httpx.URL:
+    return httpx.URL(root).copy_with(raw_path=target)
+
+
+def _network(limits: httpx.Limits) -> httpx.AsyncBaseTransport:
+    """Pooled connections, without what a client adds to them (cookies, redirects, credentials of its own).
+
+    Where the environment names a proxy (``HTTPS_PROXY``, ``NO_PROXY``), a client knows which one is for whom.
+    """
+    verify = ssl.create_default_context()
+    if not {"http", "https", "all"}.isdisjoint(getproxies()):
+        return _Proxied(limits, verify)
+    return httpx.AsyncHTTPTransport(http2=True, verify=verify, limits=limits)
+
+
+class _Proxied(httpx.AsyncBaseTransport):
+    """Through the proxies that the environment names."""
+
+    def __init__(self, limits: httpx.Limits, verify: ssl.SSLContext) -> None:
+        self._client = httpx.AsyncClient(
+            http2=True,
+            verify=verify,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            limits=limits,
+            follow_redirects=False,
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """See ``httpx.AsyncBaseTransport``."""
+        return await self._client.send(request, stream=True, auth=None)
+
+    async def aclose(self) -> None:
         """Let go of the connections."""
         await self._client.aclose()
 

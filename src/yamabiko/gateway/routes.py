@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from yamabiko.gateway.dialect import Dialect
 from yamabiko.gateway.exchange import Headers
 from yamabiko.gateway.proxy import Upstream
+from yamabiko.wire.dialect import Dialect
 
 _VERSION = b"/v1"
 _NAMED = re.compile(rb"/([a-z][a-z0-9_-]*)(/v1(?:/.*)?)")
@@ -26,7 +26,8 @@ _ANTHROPIC = (b"/messages", b"/complete")
 class Route:
     """Where a request goes. ``target`` is the upstream's path. Without a ``dialect`` it is passed on unread.
 
-    ``apart`` names an upstream that is not its dialect's usual one: it becomes a part of what two requests must share.
+    ``apart`` names an upstream that is not its dialect's usual one, or says what else sets its answers apart: it
+    becomes a part of what two requests must share.
     """
 
     upstream: Upstream
@@ -67,9 +68,9 @@ class Routes:
         found = []
         for path, dialect in self._dialects.items():
             usual = self._usual(dialect.vendor)
-            found.append((_VERSION + path, self._to(usual, path, dialect)))
+            found.append((_VERSION + path, self._to(usual, path, dialect, usual.apart)))
             for upstream in self._upstreams.values():
-                apart = "" if upstream is usual else upstream.name
+                apart = upstream.apart or ("" if upstream is usual else upstream.name)
                 found.append((f"/{upstream.name}".encode() + _VERSION + path, self._to(upstream, path, dialect, apart)))
         return found
 

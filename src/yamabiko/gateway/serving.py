@@ -7,8 +7,10 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -19,13 +21,11 @@ from uvicorn.supervisors import Multiprocess
 
 from yamabiko.build import make_embedder, open_cache
 from yamabiko.cache import Cache
+from yamabiko.errors import StoreUnavailable
 from yamabiko.gateway.app import Gateway
+from yamabiko.gateway.bedrock import on_bedrock
 from yamabiko.gateway.breaker import Guarded
 from yamabiko.gateway.control import Control, about
-from yamabiko.gateway.dialect import Dialect
-from yamabiko.gateway.dialects.chat import Chat
-from yamabiko.gateway.dialects.messages import Messages
-from yamabiko.gateway.dialects.responses import Responses
 from yamabiko.gateway.exchange import Identify, Observer
 from yamabiko.gateway.limits import Rooms
 from yamabiko.gateway.observing import observing
@@ -36,6 +36,10 @@ from yamabiko.gateway.routes import Routes
 from yamabiko.gateway.scrape import FOLDER_VARIABLE
 from yamabiko.gateway.tenants import Tenants, table_of
 from yamabiko.settings import GatewaySettings, Settings
+from yamabiko.wire.dialect import Dialect
+from yamabiko.wire.dialects.chat import Chat
+from yamabiko.wire.dialects.messages import Messages
+from yamabiko.wire.dialects.responses import Responses
 
 if TYPE_CHECKING:
     import httpx
@@ -69,7 +73,7 @@ def build(
     """
 
     async def opening() -> Cache:
-        embedder = make_embedder(settings.embedder)
+        embedder = make_embedder(settings)
         return await open_cache(
             settings=settings,
             embedder=None if embedder is None else Guarded(embedder),
@@ -79,7 +83,7 @@ def build(
     def cache() -> Cache | None:
         return gateway.cache
 
-    asked = upstreams or upstreams_of(settings.gateway)
+    asked, ends = on_bedrock(settings, upstreams or upstreams_of(settings.gateway), dialects())
     looking_on = observing(settings.gateway, asked, environ, cache)
     tenants = Tenants(table_of(settings.gateway))
     clients = identify or tenants
@@ -87,7 +91,7 @@ def build(
     gateway = Gateway(
         opening,
         settings.gateway,
-        Proxy(settings.gateway, transport),
+        Proxy(settings.gateway, transport, ends),
         Routes(asked, dialects()),
         identify=clients,
         read_controls=Control(settings.policy, rooms.has_room),
@@ -109,7 +113,54 @@ def run(
 
     ``listening`` is told host and port. At the end, requests under way are finished, and then what is being stored.
     """
-    config = uvicorn.Config(
+    config = _config(make, settings, workers)
+    bound = config.bind_socket()
+    host, port = bound.getsockname()[:2]
+    begun = partial(listening, host, port)
+    if workers > 1:
+        with TemporaryDirectory(prefix="yamabiko-metrics-", ignore_cleanup_errors=True) as folder:
+            os.environ.setdefault(FOLDER_VARIABLE, folder)  # where Prometheus' client looks, in each worker
+            several = _Several(config, [bound], begun)
+            several.run()
+        return several.ready
+    signal.signal(signal.SIGTERM, _exit)  # uvicorn ends in its own way, and then raises the signal once more
+    server = _One(config, begun)
+    server.run(sockets=[bound])
+    return server.started
+
+
+@contextmanager
+def running(make: Callable[[], Gateway], settings: GatewaySettings) -> Iterator[str]:
+    """Serve in a thread of this process while the block lasts; gives the root of the address.
+
+    Raises ``StoreUnavailable`` where it could not begin; what was in the way has been logged.
+    """
+    config = _config(make, settings, 1)
+    bound, begun = config.bind_socket(), threading.Event()
+    server = _One(config, begun.set)
+
+    def serve() -> None:
+        try:
+            server.run(sockets=[bound])
+        finally:
+            begun.set()
+
+    thread = threading.Thread(target=serve, name="yamabiko-gateway")
+    thread.start()
+    try:
+        begun.wait()
+        if not server.started:
+            raise StoreUnavailable("the gateway could not begin")
+        host, port = bound.getsockname()[:2]
+        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        bound.close()
+
+
+def _config(make: Callable[[], Gateway], settings: GatewaySettings, workers: int) -> uvicorn.Config:
+    return uvicorn.Config(
         make,
         factory=True,
         host=settings.host,
@@ -126,19 +177,6 @@ def run(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
     )
-    bound = config.bind_socket()
-    host, port = bound.getsockname()[:2]
-    begun = partial(listening, host, port)
-    if workers > 1:
-        with TemporaryDirectory(prefix="yamabiko-metrics-", ignore_cleanup_errors=True) as folder:
-            os.environ.setdefault(FOLDER_VARIABLE, folder)  # where Prometheus' client looks, in each worker
-            several = _Several(config, [bound], begun)
-            several.run()
-        return several.ready
-    signal.signal(signal.SIGTERM, _exit)  # uvicorn ends in its own way, and then raises the signal once more
-    server = _One(config, begun)
-    server.run(sockets=[bound])
-    return server.started
 
 
 def _exit(*_: object) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import msgspec
 
-from yamabiko.gateway.dialect import Dialect
 from yamabiko.generators.simulated import SimulatedModel
 from yamabiko.stream import unheard, whole
 from yamabiko.types import Request
+from yamabiko.wire.dialect import Dialect
 
 _EVENTS: Mapping[str, str] = {"content-type": "text/event-stream; charset=utf-8"}
 _DATA = b"data: {"

@@ -188,7 +188,8 @@ def _by_proxy(scope: Scope, table: Table) -> Caller | None:
 
 
 def _limited(caller: Caller, table: Table) -> Caller:
-    return replace(caller, limits=table.limits_of(caller.tenant))
+    limits = table.limits_of(caller.tenant)
+    return caller if limits == caller.limits else replace(caller, limits=limits)
 
 
 _BEARER = ((b"www-authenticate", b'Bearer realm="yamabiko"'),)

@@ -17,13 +17,15 @@ import httpx
 import msgspec
 
 from yamabiko.errors import InvalidRequest
+from yamabiko.gateway.bedrock import MADE
 from yamabiko.gateway.client import Client, Receive
-from yamabiko.gateway.dialect import Asked, Dialect
 from yamabiko.gateway.exchange import Asking, Exchange, Headers, Refused, asking
 from yamabiko.gateway.headers import to_client, to_upstream
 from yamabiko.gateway.proxy import Proxy, Upstream, broken_off, failed
+from yamabiko.gateway.reading import Known
 from yamabiko.gateway.relay import Relay
 from yamabiko.types import Reply
+from yamabiko.wire.dialect import Asked, Dialect
 from yamabiko.wire.sse import Parser
 
 TAIL_SECONDS = 0.5
@@ -52,6 +54,7 @@ class Call:
 
     dialect: Dialect
     upstream: Upstream
+    known: Known
     asked: Asked
     target: bytes
     headers: Headers
@@ -110,7 +113,8 @@ async def _asked(
         work = _events if events else _body
         async with aclosing(work(call, relay, response, kept, max_bytes)) as items:
             async for item in items:
-                yield item
+                made = response.extensions.get(MADE)
+                yield made.known_of(item) if made is not None and isinstance(item, Reply) else item
 
 
 async def _whole(response: httpx.Response, upstream: Upstream, max_bytes: int) -> bytes:

@@ -1,25 +1,50 @@
-"""Step 8 of 9, hosted: a model behind any OpenAI-compatible ``/chat/completions`` endpoint.
+"""Step 8 of 9, hosted: a model behind any endpoint that speaks OpenAI's Chat Completions or Anthropic's Messages.
 
-Source: the OpenAI API reference, "Chat Completions" (read 2026-11).
+Source: the OpenAI API reference, "Chat Completions", and the Anthropic API reference, "Messages" (read 2026-11).
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from yamabiko.errors import ConfigurationError, MissingExtra
 from yamabiko.types import Reply, Request
-from yamabiko.wire.openai import chunk_from, reply_from, to_body
+from yamabiko.wire import anthropic, openai
 from yamabiko.wire.sse import Chunk, Parser, reply_of
 
 if TYPE_CHECKING:
     import httpx
+
+
+class _Hearing(Protocol):
+    """Adds up one stream."""
+
+    def add(self, data: str) -> Chunk:
+        """What the data of the next event adds."""
+
+    def reply(self) -> Reply:
+        """What the stream added up to."""
+
+
+class _Chunks:
+    """Adds up a stream of Chat Completions."""
+
+    def __init__(self) -> None:
+        self._seen: list[Chunk] = []
+
+    def add(self, data: str) -> Chunk:
+        chunk = openai.chunk_from(data)
+        self._seen.append(chunk)
+        return chunk
+
+    def reply(self) -> Reply:
+        return reply_of(self._seen)
 
 
 class HttpModel:
@@ -34,6 +59,8 @@ class HttpModel:
     message holds a prompt, an answer or the key.
     """
 
+    _path = "/chat/completions"
+
     def __init__(self, url: str, model: str, *, api_key: str | None = None, timeout_seconds: float = 120.0) -> None:
         if not url.startswith(("http://", "https://")):
             raise ConfigurationError("url must be the root of an API, such as https://api.openai.com/v1")
@@ -46,9 +73,9 @@ class HttpModel:
         except ModuleNotFoundError as error:
             raise MissingExtra("http", "A hosted model") from error
         root = url.rstrip("/")
-        self._url = root if root.endswith("/chat/completions") else f"{root}/chat/completions"
+        self._url = root if root.endswith(self._path) else root + self._path
         self._model = model
-        self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+        self._headers = self._identified(api_key)
         self._timeout_seconds = timeout_seconds
         self._client: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -61,7 +88,7 @@ class HttpModel:
                 self._url, json=self._body(request, stream=False), headers=self._headers
             )
         response.raise_for_status()
-        return replace(reply_from(_object(response)), latency_seconds=asyncio.get_running_loop().time() - started)
+        return replace(self._reply(_object(response)), latency_seconds=asyncio.get_running_loop().time() - started)
 
     async def stream(self, request: Request) -> AsyncIterator[str | Reply]:
         """The answer's pieces as they come, then a Reply without text that carries usage and finish reason.
@@ -70,21 +97,29 @@ class HttpModel:
         """
         started = asyncio.get_running_loop().time()
         deadline = started + self._timeout_seconds
-        client, seen = self._opened(), list[Chunk]()
+        client, hearing = self._opened(), self._hearing()
         asked = client.build_request("POST", self._url, json=self._body(request, stream=True), headers=self._headers)
         async with asyncio.timeout_at(deadline):
             response = await client.send(asked, stream=True)
-        async with aclosing(response), aclosing(_chunks(response.raise_for_status(), deadline)) as chunks:
+        async with aclosing(response), aclosing(_chunks(response.raise_for_status(), hearing, deadline)) as chunks:
             async for chunk in chunks:
-                seen.append(chunk)
                 if chunk.text:
                     yield chunk.text
         ended = asyncio.get_running_loop().time()
-        yield replace(reply_of(seen), text="", chunk_lengths=(), latency_seconds=ended - started)
+        yield replace(hearing.reply(), text="", chunk_lengths=(), latency_seconds=ended - started)
+
+    def _identified(self, api_key: str | None) -> dict[str, str]:
+        return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
 
     def _body(self, request: Request, *, stream: bool) -> dict[str, Any]:
-        body = to_body(request, stream=stream)
+        body = openai.to_body(request, stream=stream)
         return body if request.model else {**body, "model": self._model}
+
+    def _reply(self, body: Mapping[str, Any]) -> Reply:
+        return openai.reply_from(body)
+
+    def _hearing(self) -> _Hearing:
+        return _Chunks()
 
     def _opened(self) -> httpx.AsyncClient:
         """The client of the running loop: connections can't be used in another one."""
@@ -108,7 +143,48 @@ class HttpModel:
         await self.close()
 
 
-async def _chunks(response: httpx.Response, deadline: float) -> AsyncGenerator[Chunk, None]:
+class AnthropicModel(HttpModel):
+    """The same for ``https://api.anthropic.com/v1``, and whatever else speaks its Messages.
+
+    ``max_tokens`` (>= 1), which this API demands, holds where a request sets none.
+    """
+
+    _path = "/messages"
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        max_tokens: int = 4096,
+        timeout_seconds: float = 120.0,
+    ) -> None:
+        if max_tokens < 1:
+            raise ConfigurationError(f"max_tokens must be 1 or more, not {max_tokens}")
+        self._max_tokens = max_tokens
+        super().__init__(url, model, api_key=api_key, timeout_seconds=timeout_seconds)
+
+    def _identified(self, api_key: str | None) -> dict[str, str]:
+        version = {"anthropic-version": ANTHROPIC_VERSION}
+        return version if api_key is None else {**version, "x-api-key": api_key}
+
+    def _body(self, request: Request, *, stream: bool) -> dict[str, Any]:
+        body = {"max_tokens": self._max_tokens, **anthropic.to_body(request, stream=stream)}
+        return body if request.model else {**body, "model": self._model}
+
+    def _reply(self, body: Mapping[str, Any]) -> Reply:
+        return anthropic.reply_from(body)
+
+    def _hearing(self) -> _Hearing:
+        return anthropic.Assembly()
+
+
+ANTHROPIC_VERSION = "2023-06-01"
+"""The version of Anthropic's API that is spoken here."""
+
+
+async def _chunks(response: httpx.Response, hearing: _Hearing, deadline: float) -> AsyncGenerator[Chunk, None]:
     """What the events of a stream add, up to the one that says that nothing follows.
 
     The deadline (loop time) is watched around each read: around a ``yield`` it would strike whoever reads the stream.
@@ -120,7 +196,7 @@ async def _chunks(response: httpx.Response, deadline: float) -> AsyncGenerator[C
         async with asyncio.timeout_at(deadline):
             data = await anext(pieces, None)
         for event in parser.finish() if data is None else parser.feed(data):
-            chunk = chunk_from(event.data)
+            chunk = hearing.add(event.data)
             if chunk.done:
                 return
             yield chunk

@@ -54,7 +54,7 @@ class HitIds:
     def __init__(self, secret: bytes) -> None:
         if len(secret) != SECRET_BYTES:
             raise InvalidRequest(f"the secret of hit ids must be {SECRET_BYTES} bytes, not {len(secret)}")
-        self._secret = secret
+        self._tags = hmac.new(secret, _PURPOSE, "sha256")  # to begin with a copy takes half the time
 
     def make(self, look_up_id: bytes, entry_id: str, digest: bytes) -> str:
         """The token, 128 URL-safe characters. Raises ``InvalidRequest`` for parts of another length."""
@@ -76,7 +76,9 @@ class HitIds:
         return HitRef(look_up_id=look_up, entry_id=entry.hex(), digest=digest)
 
     def _tag(self, body: bytes) -> bytes:
-        return hmac.digest(self._secret, _PURPOSE + body, "sha256")[:_TAG_BYTES]
+        tag = self._tags.copy()
+        tag.update(body)
+        return tag.digest()[:_TAG_BYTES]
 
 
 async def load_secret(shared: SharedState | None) -> bytes:

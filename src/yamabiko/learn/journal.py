@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from itertools import takewhile
 from typing import Any, TypeAlias
 
@@ -19,7 +19,8 @@ from yamabiko.errors import InvalidRequest, StoreError
 from yamabiko.learn.prompt import Verdict
 from yamabiko.message import Message
 from yamabiko.ports import Logged, SharedState
-from yamabiko.types import Candidate, Entry, Key, Question, Reply, Request, Scope, Selector, Trial
+from yamabiko.selecting import made_from
+from yamabiko.types import Candidate, Entry, Key, Question, Reply, Request, Scope, Selector, Source, Trial
 
 LOG = "trials"
 VERDICTS = "trials:verdicts"
@@ -61,9 +62,10 @@ class Case:
             (selector.tenant, (scope.tenant,)),
             (selector.user, (scope.user,)),
             (selector.model, (scope.model,)),
-            (selector.source, (*entry.reply.sources, *(self.fresh.sources if self.fresh else ()))),
         )
-        return selector.dead_at is None and all(value is None or value in values for value, values in wanted)
+        if selector.dead_at is not None or not all(value is None or value in values for value, values in wanted):
+            return False
+        return made_from((*entry.reply.sources, *(self.fresh.sources if self.fresh else ())), selector)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -356,7 +358,7 @@ def _case(said: Json) -> Case | None:
 def _request_json(request: Request) -> Json:
     texts = {name: getattr(request, name) for name in _REQUEST_TEXTS}
     turns = [[turn.role, turn.text, *turn.parts] for turn in request.messages]
-    return {**texts, "messages": turns, "tags": request.tags}
+    return {**texts, "messages": turns, "tags": request.tags, "permissions": request.permissions}
 
 
 _REQUEST_TEXTS = (
@@ -367,7 +369,8 @@ _REQUEST_TEXTS = (
 
 def _request(said: Mapping[str, Any]) -> Request:
     turns = [Message(role=turn[0], text=turn[1], parts=tuple(turn[2:])) for turn in said["messages"]]
-    return Request(turns, tags=said["tags"], **{name: said.get(name, "") for name in _REQUEST_TEXTS})
+    named = {name: said.get(name, "") for name in _REQUEST_TEXTS}
+    return Request(turns, tags=said["tags"], permissions=said.get("permissions", ()), **named)
 
 
 def _reply_json(reply: Reply) -> Json:
@@ -377,7 +380,7 @@ def _reply_json(reply: Reply) -> Json:
         "model": reply.model,
         "finish_reason": reply.finish_reason,
         "tool_calls": reply.tool_calls,
-        "sources": reply.sources,
+        "sources": [source.uri if source.is_plain else astuple(source) for source in reply.sources],
     }
 
 
@@ -387,5 +390,5 @@ def _reply(said: Json) -> Reply:
         model=said["model"],
         finish_reason=said["finish_reason"],
         tool_calls=tuple(said["tool_calls"]),
-        sources=tuple(said["sources"]),
+        sources=tuple(Source(said) if isinstance(said, str) else Source(*said) for said in said["sources"] if said),
     )

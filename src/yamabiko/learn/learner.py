@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import math
 import re
-import uuid
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -97,7 +97,7 @@ class Learner:
             self._judge,
             clock=clock,
             new_id=self.new_id,
-            holder=uuid.uuid4().hex,
+            holder=secrets.token_hex(16),
             judged=self._labelled,
             sign=sign,
         )
@@ -141,7 +141,7 @@ class Learner:
 
     def new_id(self) -> str:
         """An id that was never given before: 32 hexadecimal digits, random."""
-        return uuid.uuid4().hex
+        return secrets.token_hex(16)
 
     def hit_id(self, look_up: str, entry_id: str, digest: bytes) -> str:
         """The name under which people may speak of a hit; empty where the cache's secret could not be read."""

@@ -11,9 +11,11 @@ release passes over it, a newer one puts in the default. Whatever else changes t
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import cast
 
 import msgspec
 
+from yamabiko.errors import InvalidRequest
 from yamabiko.types import Entry, Reply
 
 FORMAT = b"\x01"
@@ -39,7 +41,16 @@ _tags = msgspec.json.Decoder(tuple[str, ...])
 
 def encode(reply: Reply) -> bytes:
     """The reply in the newest format."""
-    return FORMAT + _encoder.encode(reply)
+    return FORMAT + _encoder.encode(written(reply))
+
+
+def written(reply: Reply) -> Reply:
+    """As it is encoded: a source of which only the URI is known is a plain text, as older releases read it."""
+    if not reply.sources or not any(source.is_plain for source in reply.sources):
+        return reply
+    said = {name: getattr(reply, name) for name in _REPLY}
+    said["sources"] = [source.uri if source.is_plain else source for source in reply.sources]
+    return cast("Reply", said)
 
 
 def decode(data: bytes) -> Reply | None:
@@ -48,7 +59,7 @@ def decode(data: bytes) -> Reply | None:
         return None
     try:
         return _decoder.decode(memoryview(data)[1:])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, InvalidRequest):
         return None
 
 
@@ -61,7 +72,9 @@ def encode_entry(entry: Entry) -> bytes:
         "confirmed": entry.confirmed,
         "signature": entry.signature,
     }
-    return FORMAT + _encoder.encode(marked | {name: getattr(entry.reply, name) for name in _REPLY})
+    marked |= {name: getattr(entry.reply, name) for name in _REPLY}
+    marked["sources"] = [source.uri if source.is_plain else source for source in entry.reply.sources]
+    return FORMAT + _encoder.encode(marked)
 
 
 def decode_marks(data: bytes) -> Marks | None:

@@ -52,7 +52,9 @@ def payload_bytes(entry: Entry) -> int:
 def entry_bytes(entry: Entry) -> int:
     """What an entry counts without its questions."""
     reply = entry.reply
-    texts = (reply.text, reply.model, reply.extra, *reply.tool_calls, *reply.sources, *entry.tags)
+    texts = [reply.text, reply.model, reply.extra, *reply.tool_calls, *entry.tags]
+    for source in reply.sources:
+        texts += (source.uri, source.digest, source.version, source.base, *source.labels)
     return ENTRY_OVERHEAD_BYTES + sum(map(text_bytes, texts)) + 2 * len(reply.chunk_lengths)
 
 

@@ -45,8 +45,11 @@ def check_entry(entry: Entry, dim: int) -> None:
     if not 1 <= len(entry.questions) <= MAX_QUESTIONS:
         raise InvalidRequest(f"an entry needs 1 to {MAX_QUESTIONS} questions, not {len(entry.questions)}")
     reply = entry.reply
-    for text in (reply.text, reply.model, reply.extra, *reply.tool_calls, *reply.sources):
+    for text in (reply.text, reply.model, reply.extra, *reply.tool_calls):
         check_text(text, "a reply")
+    for source in reply.sources:
+        for text in (source.uri, source.digest, source.version, source.base, *source.labels):
+            check_text(text, "a source")
     for text in entry.tags:
         check_text(text, "a tag")
     check_text(entry.author, "an author")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yamabiko.errors import Outdated
+from yamabiko.selecting import fits
 from yamabiko.stores import eviction, intake
 from yamabiko.stores.memory_shared import MemoryShared
 from yamabiko.types import (
@@ -84,7 +85,7 @@ class MemoryStore(MemoryShared):
         """See ``Store.put``."""
         self._check_open()
         intake.check_entry(entry, self.dim)
-        if self._is_outdated(fence):
+        if self._is_outdated(fence, entry):
             raise Outdated
         row = self._rows.get(entry.id)
         if row is None or row.entry.scope.digest != entry.scope.digest:
@@ -251,7 +252,7 @@ class MemoryStore(MemoryShared):
         return self._scans[scope_digest]
 
     def _selected(self, selector: Selector) -> list[_Row]:
-        return [row for row in self._rows.values() if _fits(row.entry, selector)]
+        return [row for row in self._rows.values() if fits(row.entry, selector)]
 
     def _faults(self) -> Iterator[str]:
         for entry_id, row in self._rows.items():
@@ -266,16 +267,3 @@ class MemoryStore(MemoryShared):
             yield "there are keys that lead to no question"
         if self._payload_bytes != sum(row.size for row in self._rows.values()):
             yield f"payload_bytes says {self._payload_bytes}, which is not the sum over the entries"
-
-
-def _fits(entry: Entry, selector: Selector) -> bool:
-    scope = entry.scope
-    return (
-        selector.id in (None, entry.id)
-        and (selector.tag is None or selector.tag in entry.tags)
-        and selector.tenant in (None, scope.tenant)
-        and selector.user in (None, scope.user)
-        and selector.model in (None, scope.model)
-        and (selector.source is None or selector.source in entry.reply.sources)
-        and (selector.dead_at is None or entry.stale_until <= selector.dead_at)
-    )

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from yamabiko.errors import StoreUnavailable
 from yamabiko.ports import Claim, Logged, Stored
+from yamabiko.selecting import Barriers
 from yamabiko.stores import intake
-from yamabiko.types import Selector
+from yamabiko.types import Entry, Selector
 
 
 @dataclass(slots=True)
@@ -27,7 +28,8 @@ class MemoryShared:
     def __init__(self) -> None:
         self._closed = False
         self._fence = 0
-        self._barrier = 0
+        self._purged = 0
+        self._barriers = Barriers()
         self._leases: dict[str, tuple[Claim, float]] = {}
         self._states: dict[str, Stored] = {}
         self._logs: dict[str, _Log] = {}
@@ -70,6 +72,16 @@ class MemoryShared:
         """See ``SharedState.fence``."""
         self._check_open()
         return self._fence
+
+    async def outdate(self, selector: Selector, /) -> None:
+        """See ``SharedState.outdate``."""
+        self._check_open()
+        self._raise_barrier(selector)
+
+    async def purged(self) -> int:
+        """See ``SharedState.purged``."""
+        self._check_open()
+        return self._purged
 
     async def load_state(self, name: str, /) -> Stored | None:
         """See ``SharedState.load_state``."""
@@ -130,21 +142,22 @@ class MemoryShared:
             raise StoreUnavailable("this store is closed: open a new one")
 
     def _stands(self, claim: Claim, until: float, now: float) -> bool:
-        return until > now and claim.fence > self._barrier
+        return until > now and claim.fence > self._barriers.everything
 
     def _holds(self, claim: Claim, now: float) -> bool:
         held, until = self._leases.get(claim.name, (None, 0.0))
         return held is not None and claim.holder == held.holder != "" and self._stands(held, until, now)
 
-    def _is_outdated(self, fence: int | None) -> bool:
-        """Whether an answer with this fence was begun before the last purge."""
-        return fence is not None and fence < self._barrier
+    def _is_outdated(self, fence: int | None, entry: Entry) -> bool:
+        """Whether an answer with this fence was begun before a purge that means it."""
+        return fence is not None and self._barriers.outdate(entry, fence)
 
     def _raise_barrier(self, selector: Selector) -> None:
         """A purge begins. Of what is dead anyway, nobody can make anything that must be forgotten."""
-        if selector.dead_at is None or selector != Selector(dead_at=selector.dead_at):
+        if selector.dead_at is None:
             self._fence += 1
-            self._barrier = self._fence
+            self._purged = self._fence
+            self._barriers.add(selector, self._fence)
 
     def _pardon(self, entry_ids: Iterable[str]) -> None:
         """Entries are gone, and with them what they were no answer to."""

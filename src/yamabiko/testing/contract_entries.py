@@ -13,7 +13,7 @@ from yamabiko.errors import InvalidRequest, StoreMismatch, StoreUnavailable
 from yamabiko.ports import Store
 from yamabiko.testing.builders import make_entry, make_key, make_question, make_scope, tilted, unit_vector
 from yamabiko.testing.promise import DIM, Contract, everything, find, promise, refusal
-from yamabiko.types import MAX_QUESTIONS, Entry, Reply, Selector, Usage
+from yamabiko.types import MAX_QUESTIONS, Entry, Reply, Selector, Source, Usage
 
 NORTH = unit_vector(1, DIM)
 FULL_REPLY = Reply(
@@ -23,7 +23,10 @@ FULL_REPLY = Reply(
     usage=Usage(input_tokens=12, output_tokens=34, cached_input_tokens=5),
     chunk_lengths=(3, 0, 4),
     tool_calls=('{"名":"f"}', "{}"),
-    sources=("s3://docs/規約.pdf", "https://example.org/a?b=c"),
+    sources=(
+        Source("s3://docs/規約.pdf", digest="d1\0", version="版1", base="KB12345678", labels=("人事", "hr")),
+        Source("https://example.org/a?b=c"),
+    ),
     latency_seconds=1.25,
     cost_usd=0.1 + 0.2,
     extra='{"id":"x","n":[1,2.5,null],"text":"é\\u0000"}',

@@ -10,9 +10,17 @@ from pathlib import Path
 from yamabiko.ports import Store
 from yamabiko.testing.builders import make_entry, make_key, make_question, make_scope, unit_vector
 from yamabiko.testing.promise import DIM, Contract, contents, everything, find, promise
-from yamabiko.types import Entry, Reply, Selector
+from yamabiko.types import Entry, Reply, Selector, Source
 
 NORTH = unit_vector(1, DIM)
+
+EVIDENCE = (
+    (Source("s3://x"),),
+    (Source("s3://x/y"), Source("規約.pdf", digest="d1", base="KB1")),
+    (Source("s3://x", digest="d1"), Source("s3://x", digest="d2")),
+    (Source("s3://x", digest="d1", base="KB1"), Source("規約.pdf", digest="d2", base="KB 二")),
+    (Source("s3://x", digest="d2"), Source("s3://x/y"), Source("s3://x")),
+)
 
 
 def varied() -> list[Entry]:
@@ -21,7 +29,7 @@ def varied() -> list[Entry]:
     kinds = itertools.product(("a", "b"), ("", "u"), ("m1", "m2"), ("t1", "t1\0t2", ""), (10.0, 20.0))
     for i, (tenant, user, model, tags, stale_until) in enumerate(kinds):
         scope = make_scope(tenant=tenant, user=user, model=model)
-        reply = Reply(text=f"reply {i}", sources=("s3://x",) if i % 3 else ("s3://x/y", "規約.pdf"))
+        reply = Reply(text=f"reply {i}", sources=EVIDENCE[i % len(EVIDENCE)])
         entry = make_entry(
             f"q{i}",
             reply,
@@ -38,6 +46,7 @@ def varied() -> list[Entry]:
 
 def fits(entry: Entry, selector: Selector) -> bool:
     """What a selector means, condition by condition."""
+    sources = entry.reply.sources
     return all(
         (
             selector.id is None or entry.id == selector.id,
@@ -45,7 +54,9 @@ def fits(entry: Entry, selector: Selector) -> bool:
             selector.tenant is None or entry.scope.tenant == selector.tenant,
             selector.user is None or entry.scope.user == selector.user,
             selector.model is None or entry.scope.model == selector.model,
-            selector.source is None or selector.source in entry.reply.sources,
+            selector.source is None
+            or bool({one.digest for one in sources if one.uri == selector.source} - {selector.except_digest}),
+            selector.base is None or selector.base in {one.base for one in sources},
             selector.dead_at is None or entry.stale_until <= selector.dead_at,
         )
     )
@@ -67,6 +78,14 @@ SELECTORS = (
     Selector(model="m2"),
     Selector(source="s3://x"),
     Selector(source="規約.pdf"),
+    Selector(source="s3://x", except_digest="d1"),
+    Selector(source="s3://x", except_digest="d2"),
+    Selector(source="規約.pdf", except_digest="d2", tenant="a"),
+    Selector(source="s3://x", except_digest="unknown"),
+    Selector(base="KB1"),
+    Selector(base="KB 二"),
+    Selector(base="KB"),
+    Selector(source="s3://x", base="KB1"),
     Selector(dead_at=9.99),
     Selector(dead_at=10.0),
     Selector(dead_at=1e12),

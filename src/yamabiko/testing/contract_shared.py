@@ -8,9 +8,11 @@ from pathlib import Path
 
 from yamabiko.errors import InvalidRequest, Outdated
 from yamabiko.ports import MAX_STATE_BYTES, Claim, Logged, SharedState, Store, Stored
+from yamabiko.selecting import MAX_BARRIERS
 from yamabiko.testing.builders import make_entry, make_key
+from yamabiko.testing.contract_removal import SELECTORS, fits, varied
 from yamabiko.testing.promise import Contract, everything, promise, refusal
-from yamabiko.types import Selector
+from yamabiko.types import Reply, Selector, Source
 
 NOW = 1_700_000_000.0
 LONG = 600.0
@@ -34,7 +36,7 @@ async def claimed(store: Store, name: str = "job", holder: str = "a", *, seconds
 async def raised_fence(store: Store) -> tuple[int, int]:
     """A fence from before a purge, and one from after."""
     before = await shared_by(store).fence()
-    await store.purge(Selector(tag="of nothing"))
+    await store.purge(Selector())
     return before, await shared_by(store).fence()
 
 
@@ -133,15 +135,16 @@ class ClaimContract(Contract):
         assert await shared.claim("job", "b", seconds=LONG, now=later) is None
 
     @promise()
-    async def test_a_purge_ends_all_claims(self, store: Store) -> None:
-        """And what was left open; the next one to ask begins anew. A purge of the dead ends none."""
+    async def test_a_purge_of_everything_ends_all_claims(self, store: Store) -> None:
+        """And what was left open; the next one to ask begins anew. A purge with a condition ends none."""
         shared = shared_by(store)
         kept = await claimed(store, "kept")
-        await store.purge(Selector(dead_at=NOW))
+        for selector in (Selector(dead_at=NOW), Selector(tag="t"), Selector(source="s3://x"), Selector(id="0" * 64)):
+            await store.purge(selector)
         assert await shared.claim("kept", "b", seconds=LONG, now=NOW) is None
         assert await shared.renew(kept, seconds=LONG, now=NOW) is True
         await shared.release(await claimed(store, "open"), now=NOW, open_seconds=LONG)
-        await store.purge(Selector(tag="of nothing"))
+        await store.purge(Selector())
         assert await shared.renew(kept, seconds=LONG, now=NOW) is False
         assert await shared.release(kept, now=NOW) is False
         assert (await claimed(store, "kept", "b")).fence > kept.fence
@@ -175,12 +178,64 @@ class ClaimContract(Contract):
 
     @promise()
     async def test_of_unknown_age_is_older_than_any_purge(self, store: Store) -> None:
-        """Fence 0 is good as long as nothing was ever purged; removing the dead doesn't count."""
+        """Fence 0 is good as long as nothing that fits was ever purged; removing the dead doesn't count."""
         await store.put(make_entry("a"), now=NOW, fence=0)
         await store.purge(Selector(dead_at=NOW))
         await store.put(make_entry("b"), now=NOW, fence=0)
         await store.purge(Selector(dead_at=NOW, tag="t"))
-        await refusal(store.put(make_entry("c"), now=NOW, fence=0), Outdated)
+        await store.purge(Selector(tag="t"))
+        await store.put(make_entry("c"), now=NOW, fence=0)
+        await refusal(store.put(make_entry("d", tags=("t",)), now=NOW, fence=0), Outdated)
+
+    @promise()
+    async def test_a_purge_with_a_condition_is_a_barrier_for_what_fits(self, store: Store) -> None:
+        """For every condition, alone and together: nothing that fits comes back, and nothing else is lost."""
+        shared = shared_by(store)
+        for selector in SELECTORS:
+            before = await shared.fence()
+            await shared.outdate(selector)
+            late = []
+            for entry in varied():
+                if selector.dead_at is None and fits(entry, selector):
+                    await refusal(store.put(entry, now=NOW, fence=before), Outdated)
+                else:
+                    await store.put(entry, now=NOW, fence=before)
+                    late.append(entry)
+            assert await everything(store) == late
+            after = await shared.fence()
+            for entry in varied():
+                await store.put(entry, now=NOW, fence=after)
+            await store.purge(Selector())
+
+    @promise()
+    async def test_the_last_purge_is_known(self, store: Store) -> None:
+        """Whatever it meant; one of the dead doesn't count, and neither does a claim."""
+        shared = shared_by(store)
+        seen = [await shared.purged()]
+        for selector in (Selector(tag="t"), Selector(), Selector(source="s3://x"), Selector(source="s3://x")):
+            await store.purge(selector)
+            assert await shared.purged() > seen[-1]
+            seen.append(await shared.purged())
+            await claimed(store, name=f"after {len(seen)}")
+            await store.purge(Selector(dead_at=NOW))
+            assert await shared.purged() == seen[-1] <= await shared.fence()
+
+    @promise()
+    async def test_barriers_add_up(self, store: Store) -> None:
+        """Each of many purges says no for itself; the oldest of very many become one for everything."""
+        shared = shared_by(store)
+        before = await shared.fence()
+        for n in range(MAX_BARRIERS):
+            await shared.outdate(Selector(source=f"s3://{n}"))
+            await shared.outdate(Selector(source="s3://again"))
+            if n == 0:
+                between = await shared.fence()
+        for n in (1, 2, MAX_BARRIERS - 2, MAX_BARRIERS - 1):
+            entry = make_entry("q", Reply(text="a", sources=(Source(f"s3://{n}"),)))
+            await refusal(store.put(entry, now=NOW, fence=between), Outdated)
+        await store.put(make_entry("other"), now=NOW, fence=between)
+        await refusal(store.put(make_entry("too old"), now=NOW, fence=before), Outdated)
+        assert list(await store.check()) == []
 
     @promise()
     async def test_what_no_lease_can_be(self, store: Store) -> None:

@@ -13,11 +13,11 @@
         x   stale_until                               h   how often it was served
     NAME:all:{NAME}                   sorted set of entry ids by ``created``
     NAME:life:{NAME}                  sorted set of entry ids by the server's time of expiry
-    NAME:s:{NAME}:<kind>:<digest>     sorted set of the entries of one tenant, user, model, tag or source
+    NAME:s:{NAME}:<kind>:<digest>     sorted set of the entries of one tenant, user, model, tag, source or base
     NAME:scopes:{NAME}                hash: scope digest to number of entries
     NAME:counters:{NAME}              hash: questions, vectors, payload_bytes, hits
     NAME:meta:{NAME}                  hash: format, embedder, dim, and how far sweeping has come
-    NAME:fence:{NAME}, NAME:barrier:{NAME}, NAME:x:{NAME}:...    see ``shared``
+    NAME:fence:{NAME}, NAME:barrier:{NAME}, NAME:purged:{NAME}, NAME:x:{NAME}:...    see ``shared``
 
 All names share one hash tag and so one slot: a script may touch all of them, in cluster mode too. That puts a cache on
 one shard, which is what MemoryDB's vector search asks for anyway; caches of other names lie on other slots.
@@ -129,6 +129,11 @@ class Layout:
     def barrier(self) -> str:
         """The fence of the last purge."""
         return self._key("barrier")
+
+    @cached_property
+    def purged(self) -> str:
+        """Sorted set: what was purged with a condition, by fence."""
+        return self._key("purged")
 
     @cached_property
     def shared(self) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
+from yamabiko.selecting import fits
 from yamabiko.stores.memorydb import record
 from yamabiko.stores.memorydb.connection import Argument, Connection
 from yamabiko.stores.memorydb.layout import Layout
@@ -19,6 +21,8 @@ STEP = 50
 ID = 64
 """Hexadecimal digits of an entry's id, at the end of a member."""
 
+_ID = re.compile("[0-9a-f]{64}")
+
 
 def token(kind: str, value: str) -> str:
     """Names a side set; of an empty value there is none, and the token ends in a hyphen."""
@@ -29,8 +33,16 @@ def tokens(entry: Entry) -> str:
     """All side sets that an entry belongs to, with a space after each."""
     scope = entry.scope
     named = [token("tenant", scope.tenant), token("user", scope.user), token("model", scope.model)]
-    named += [token("tag", tag) for tag in entry.tags] + [token("source", source) for source in entry.reply.sources]
+    named += [token("tag", tag) for tag in entry.tags] + [token("source", source.uri) for source in entry.reply.sources]
+    named += [token("base", source.base) for source in entry.reply.sources if source.base]
+    if any(source.digest for source in entry.reply.sources):
+        named += [f"{_state(source.uri, source.digest)}-" for source in entry.reply.sources]
     return "".join(f"{name} " for name in dict.fromkeys(named))
+
+
+def _state(uri: str, digest: str) -> str:
+    """A state of a document. With a hyphen behind, it is known of an entry and names no set."""
+    return f"{token('of', uri)}:{token('', digest)[1:] if digest else '0'}"
 
 
 def asked(selector: Selector) -> list[str]:
@@ -41,18 +53,24 @@ def asked(selector: Selector) -> list[str]:
         ("model", selector.model),
         ("tag", selector.tag),
         ("source", selector.source),
+        ("base", selector.base),
     )
     return [token(kind, value) for kind, value in pairs if value is not None]
 
 
-def fits(entry: Entry, selector: Selector) -> bool:
-    """Whether the entry is one of those meant."""
-    sides = tokens(entry)
-    return (
-        selector.id in (None, entry.id)
-        and all(name in sides for name in asked(selector))
-        and (selector.dead_at is None or entry.stale_until <= selector.dead_at)
-    )
+def conditions(selector: Selector) -> str:
+    """What a selector asks for, id and life apart, as the scripts read it; nothing where it asks for nothing."""
+    named = asked(selector)
+    if selector.source is not None and selector.except_digest is not None:
+        named.append(f"not:{_state(selector.source, selector.except_digest)}")
+    return " ".join(named)
+
+
+def barrier(selector: Selector) -> str:
+    """The same with the id: what a purge is remembered by."""
+    if selector.id is None:
+        return conditions(selector)
+    return f"id:{selector.id if _ID.fullmatch(selector.id) else '-'} {conditions(selector)}".strip()
 
 
 class Listing:
@@ -66,12 +84,12 @@ class Listing:
         """Remove what fits, some entries at a time; how many went."""
         removed = 0
         dead_at = "" if selector.dead_at is None else repr(record.until(selector.dead_at))
-        conditions = (dead_at, " ".join(asked(selector)), self._layout.shared)
+        wanted = (dead_at, conditions(selector), self._layout.shared)
         if selector.id is not None:
-            return int(await self.change("remove", (*conditions, selector.id)))
+            return int(await self.change("remove", (*wanted, selector.id)))
         async for page in self.pages(await self._smallest(selector)):
             for some in steps(ids(page)):
-                removed += await self.change("remove", (*conditions, *some))
+                removed += await self.change("remove", (*wanted, *some))
         return removed
 
     async def change(self, name: str, arguments: Sequence[Argument]) -> Any:

@@ -9,7 +9,8 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
-from yamabiko.stores import intake
+from yamabiko.errors import InvalidRequest
+from yamabiko.stores import codec, intake
 from yamabiko.types import Entry, Question, Reply, Scope, Vector
 
 ANSWER_FORMAT = b"\x01"
@@ -58,7 +59,7 @@ def encode_answer(entry: Entry) -> bytes:
         entry.expires,
         entry.stale_until,
         entry.tags,
-        entry.reply,
+        codec.written(entry.reply),
         entry.author,
         entry.confirmed,
         entry.signature,
@@ -75,7 +76,7 @@ def decode_answer(data: bytes, questions: tuple[Question, ...], scope: Scope | N
         return None
     try:
         answer = _decoder.decode(memoryview(data)[1:])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, InvalidRequest):
         return None
     if scope is not None and answer.content != scope.content:
         return None

@@ -10,9 +10,9 @@
     NAME:x:{NAME}:pairs:<entry>     sorted set: the same by entry
 
 The counter of the fences begins at the server's time in microseconds: should a server evict it (``allkeys-*``), it goes
-on above all that it had given out. The barrier is made with the counter: should it be gone, a purge may have raised it,
-so what was begun until then is not stored. MemoryDB loses no acknowledged write in a failover; where a server may, it
-may also forget a claim, and two processes generate the same answer.
+on above all that it had given out. The barrier and the set of selective purges are made with the counter: should either
+be gone, a purge may have raised it, so what was begun until then is not stored. MemoryDB loses no acknowledged write in
+a failover; where a server may, it may also forget a claim, and two processes generate the same answer.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from collections.abc import Mapping, Sequence
 
 from yamabiko.errors import StoreUnavailable
 from yamabiko.ports import Claim, Logged, Stored
+from yamabiko.selecting import MAX_BARRIERS
 from yamabiko.stores import intake
+from yamabiko.stores.memorydb import listing
 from yamabiko.stores.memorydb.connection import Argument, Connection
 from yamabiko.stores.memorydb.layout import Layout
 from yamabiko.stores.memorydb.scripts import alone, fencing
+from yamabiko.types import Selector
 
 GRACE_SECONDS = 3600.0
 """How long the server keeps what is over: callers' clocks may differ from its own."""
@@ -49,7 +52,7 @@ class SharedKeys:
         """See ``SharedState.claim``."""
         self._check_open()
         intake.check_lease(name, holder, seconds)
-        keys = (self._key("claim", name), self._layout.fence, self._layout.barrier)
+        keys = (self._key("claim", name), self._layout.fence, self._layout.barrier, self._layout.purged)
         reply = await self._connection.run(fencing("claim"), keys, (holder, _milliseconds(seconds)))
         return None if reply is None else Claim(name=name, holder=reply[0].decode(), fence=int(reply[1]))
 
@@ -76,8 +79,21 @@ class SharedKeys:
         layout = self._layout
         fence = await self._connection.command("GET", layout.fence)
         if fence is None:
-            fence = await self._connection.run(fencing("fence"), (layout.fence, layout.barrier), ())
+            fence = await self._connection.run(fencing("fence"), (layout.fence, layout.barrier, layout.purged), ())
         return int(fence)
+
+    async def outdate(self, selector: Selector, /) -> None:
+        """See ``SharedState.outdate``."""
+        self._check_open()
+        if selector.dead_at is None:  # of what is dead anyway, nobody can make anything that must be forgotten
+            keys = (self._layout.fence, self._layout.barrier, self._layout.purged)
+            await self._connection.run(fencing("barrier"), keys, (listing.barrier(selector), MAX_BARRIERS))
+
+    async def purged(self) -> int:
+        """See ``SharedState.purged``."""
+        self._check_open()
+        keys = (self._layout.barrier, self._layout.purged)
+        return int(await self._connection.run(alone("purged"), keys, ()))
 
     async def load_state(self, name: str, /) -> Stored | None:
         """See ``SharedState.load_state``."""

@@ -17,7 +17,7 @@ from yamabiko.stores.memorydb.health import Health, health
 from yamabiko.stores.memorydb.layout import Layout
 from yamabiko.stores.memorydb.listing import Listing, tokens
 from yamabiko.stores.memorydb.opening import prepare, recorded
-from yamabiko.stores.memorydb.scripts import alone, fencing, writing
+from yamabiko.stores.memorydb.scripts import alone, writing
 from yamabiko.stores.memorydb.shared import SharedKeys
 from yamabiko.stores.memorydb.upkeep import Upkeep
 from yamabiko.types import (
@@ -227,7 +227,7 @@ class MemoryDBStore(SharedKeys):
         ]
         for question in {question.digest: question for question in entry.questions}.values():
             arguments += self._question(question)
-        stored = await self._write("put", [layout.barrier, layout.fence], arguments)
+        stored = await self._write("put", [layout.barrier, layout.fence, layout.purged], arguments)
         if not stored:
             raise Outdated
 
@@ -274,9 +274,7 @@ class MemoryDBStore(SharedKeys):
         again where it went on evicting meanwhile.
         """
         self._check_open()
-        if selector != Selector(dead_at=selector.dead_at) or selector.dead_at is None:
-            layout = self._layout
-            await self._connection.run(fencing("barrier"), (layout.fence, layout.barrier), ())
+        await self.outdate(selector)
         seen = await self._upkeep.complete()
         removed = await self._listing.remove(selector)
         if seen is not None and (await self._upkeep.complete() or None) != seen:  # some of it fell apart meanwhile

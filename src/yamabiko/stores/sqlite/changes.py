@@ -51,7 +51,7 @@ class NewEntry(NamedTuple):
     own: int
     value: float
     tags: tuple[str, ...]
-    sources: tuple[str, ...]
+    entry: Entry
     reply: bytes
     asked: NewQuestion | None
     aliases: tuple[NewQuestion, ...]
@@ -71,7 +71,7 @@ class NewEntry(NamedTuple):
             own=eviction.entry_bytes(entry),
             value=eviction.value(entry.reply),
             tags=entry.tags,
-            sources=entry.reply.sources,
+            entry=entry,
             reply=codec.encode_entry(entry),
             asked=questions.pop(key, None),
             aliases=tuple(questions.values()),
@@ -101,7 +101,7 @@ _KNOWN = (
 
 def put(db: sqlite3.Connection, ledger: Ledger, new: NewEntry, now: float, max_bytes: int | None) -> bool:
     """See ``Store.put``; False for one that is outdated, since what raises here undoes its whole group."""
-    if new.fence is not None and new.fence < ledger.barrier:
+    if new.fence is not None and shared.is_outdated(db, ledger, new.entry, new.fence):
         return False
     ns, known, home, alias = db.execute(_KNOWN, (new.scope.digest, new.key, new.key)).fetchone()
     if ns is None:
@@ -112,8 +112,10 @@ def put(db: sqlite3.Connection, ledger: Ledger, new: NewEntry, now: float, max_b
     place = _Place(_insert(db, ledger, ns, new) if known is None else _update(db, known, new), ns, new.key)
     for tag in new.tags:
         db.execute("INSERT OR IGNORE INTO tag VALUES (?, ?)", (tag, place.entry))
-    for uri in new.sources:
-        db.execute("INSERT OR IGNORE INTO source VALUES (?, ?)", (uri, place.entry))
+    for source in new.entry.reply.sources:
+        db.execute("INSERT OR IGNORE INTO evidence VALUES (?, ?, ?)", (source.uri, source.digest, place.entry))
+        if source.base:
+            db.execute("INSERT OR IGNORE INTO base VALUES (?, ?)", (source.base, place.entry))
     if new.asked is not None and (known is not None or alias is not None):
         _give(db, ledger, place, new.asked)
     for question in new.aliases:
@@ -169,7 +171,7 @@ def purge(db: sqlite3.Connection, ledger: Ledger, selector: Selector, last: int 
     """
     if last is None:
         last = ledger.last_entry
-        shared.raise_barrier(ledger, selector)
+        shared.raise_barrier(db, ledger, selector)
     conditions, values = _conditions(selector)
     # The plus keeps SQLite from walking through all ids where a condition has an index.
     query = f"SELECT e.id FROM entry e WHERE {conditions} AND +e.id <= ? LIMIT ?"  # noqa: S608 - the texts below
@@ -205,11 +207,15 @@ def _conditions(selector: Selector) -> tuple[str, list[object]]:
         (_IN_SCOPES.format("user"), selector.user),
         (_IN_SCOPES.format("model"), selector.model),
         ("e.id IN (SELECT entry FROM tag WHERE tag=?)", selector.tag),
-        ("e.id IN (SELECT entry FROM source WHERE uri=?)", selector.source),
+        ("e.id IN (SELECT entry FROM evidence WHERE uri=?)", selector.source),
+        ("e.id IN (SELECT entry FROM base WHERE base=?)", selector.base),
     ):
         if value is not None:
             conditions.append(condition)
             values.append(value)
+    if selector.except_digest is not None:
+        conditions.append("e.id IN (SELECT entry FROM evidence WHERE uri=? AND digest<>?)")
+        values += (selector.source, selector.except_digest)
     return " AND ".join(conditions) or "1", values
 
 
@@ -230,7 +236,8 @@ def forget(db: sqlite3.Connection, ledger: Ledger, entries: Sequence[int]) -> in
     ledger.vectors -= db.executemany(of_aliases, ids).rowcount
     ledger.questions -= db.executemany("DELETE FROM alias WHERE entry=?", ids).rowcount
     db.executemany("DELETE FROM tag WHERE entry=?", ids)
-    db.executemany("DELETE FROM source WHERE entry=?", ids)
+    db.executemany("DELETE FROM evidence WHERE entry=?", ids)
+    db.executemany("DELETE FROM base WHERE entry=?", ids)
     db.executemany("DELETE FROM entry WHERE id=?", ids)
     db.executemany(
         "DELETE FROM scope WHERE ns=? AND NOT EXISTS (SELECT 1 FROM entry WHERE ns=?)", [(ns, ns) for ns in scopes]
@@ -282,7 +289,8 @@ def _update(db: sqlite3.Connection, entry: int, new: NewEntry) -> int:
         (new.created, new.expires, new.stale_until, new.own, new.value, codec.encode_tags(new.tags), new.reply, entry),
     )
     db.execute("DELETE FROM tag WHERE entry=?", (entry,))
-    db.execute("DELETE FROM source WHERE entry=?", (entry,))
+    db.execute("DELETE FROM evidence WHERE entry=?", (entry,))
+    db.execute("DELETE FROM base WHERE entry=?", (entry,))
     return entry
 
 

@@ -28,8 +28,9 @@ Connect: TypeAlias = Callable[[], sqlite3.Connection]
 SLOW_SECONDS = 0.001
 """A read that takes longer belongs into a lane. One from the page cache takes 25 us."""
 
+FIRST_PENANCE = 4
 PENANCE = 256
-"""How many reads go to the lane after a slow one."""
+"""How many reads go to the lane after a slow one, and at most: four times as many after each that is slow again."""
 
 GROUP = 512
 """How many changes share one commit at most: beyond, the first of them would wait noticeably for the last."""
@@ -102,8 +103,9 @@ def _roll_back(connection: sqlite3.Connection) -> None:
 class Inline:
     """Reads on the caller's own thread, without the hop: for those that take microseconds, and as long as they do.
 
-    A read that took longer (a cold page on a slow disk) or met a lock sends the next ``PENANCE`` ones to a lane, so
-    that an event loop is held up once and not again and again. The hop costs more than the read: benchmarks/path.py.
+    A read that took longer (a cold page on a slow disk) or met a lock sends the next ones to a lane, and ever
+    more of them while that goes on, so that an event loop is held up now and then and not again and again. One slow
+    read may just have been interrupted by another process. The hop costs more than the read: benchmarks/path.py.
     """
 
     def __init__(self, path: Path) -> None:
@@ -111,6 +113,7 @@ class Inline:
         self._connection: sqlite3.Connection | None = None
         self._thread = 0
         self._penance = 0
+        self._next = FIRST_PENANCE
 
     def adopt(self, connection: sqlite3.Connection) -> None:
         """Use this connection, in this thread only; it waits for no lock."""
@@ -134,13 +137,18 @@ class Inline:
         try:
             value = work(connection, *arguments)
         except sqlite3.OperationalError:
-            self._penance = PENANCE
+            self._repent()
             return None
         except sqlite3.Error as error:
             raise translate(error, self._path) from error
         if time.perf_counter() - started > SLOW_SECONDS:
-            self._penance = PENANCE
+            self._repent()
+        else:
+            self._next = FIRST_PENANCE
         return (value,)
+
+    def _repent(self) -> None:
+        self._penance, self._next = self._next, min(4 * self._next, PENANCE)
 
     def close(self) -> None:
         """Close the connection, where that is this thread's to do; twice does no harm."""

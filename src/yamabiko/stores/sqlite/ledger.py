@@ -25,6 +25,7 @@ class Ledger:
     pruned: int
     fence: int
     barrier: int
+    selective: int
     forgot: bool = False
 
     @classmethod

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 from yamabiko.errors import ConfigurationError, StoreError, StoreMismatch, StoreUnavailable
 from yamabiko.stores import eviction
 
-VERSION = 3
+VERSION = 4
 """Of the tables below. A file of a higher version is refused, one of a lower version is brought up to date."""
 
 APPLICATION_ID = 0x59414D41
@@ -56,6 +56,21 @@ SIGNATURES: Sequence[str] = (
     # What binds a question to its entry; NULL where none does. No row is rewritten for it.
     "ALTER TABLE entry ADD COLUMN question_signature TEXT",
     "ALTER TABLE alias ADD COLUMN signature TEXT",
+)
+
+EVIDENCE: Sequence[str] = (
+    # In which state of which document, and in which knowledge base; a digest is empty where none is known.
+    """CREATE TABLE evidence(
+        uri TEXT NOT NULL, digest TEXT NOT NULL, entry INTEGER NOT NULL, PRIMARY KEY (uri, digest, entry))
+        WITHOUT ROWID""",
+    "INSERT INTO evidence SELECT uri, '', entry FROM source",
+    "DROP TABLE source",
+    "CREATE INDEX evidence_entry ON evidence(entry)",
+    "CREATE TABLE base(base TEXT NOT NULL, entry INTEGER NOT NULL, PRIMARY KEY (base, entry)) WITHOUT ROWID",
+    "CREATE INDEX base_entry ON base(entry)",
+    # Purges with a condition, each a barrier for what it means; and the last one's fence, beside the counters.
+    "CREATE TABLE purged(fence INTEGER PRIMARY KEY, selector TEXT NOT NULL UNIQUE)",
+    "ALTER TABLE total ADD COLUMN selective INTEGER NOT NULL DEFAULT 0",
 )
 
 TABLES: Sequence[str] = (
@@ -101,6 +116,7 @@ TABLES: Sequence[str] = (
     "INSERT INTO total VALUES (1, 0, 0, 0, 0, 0, 0.0, 0, 0, 0)",
     *SHARED_TABLES,
     *SIGNATURES,
+    *EVIDENCE,
 )
 
 BUDGET_INDEXES: Sequence[str] = (
@@ -109,7 +125,7 @@ BUDGET_INDEXES: Sequence[str] = (
 )
 """Made by the first store that opens the file with a byte budget; without one they would only cost."""
 
-STEPS: Mapping[int, Sequence[str]] = MappingProxyType({1: SHARED_TABLES, 2: SIGNATURES})
+STEPS: Mapping[int, Sequence[str]] = MappingProxyType({1: SHARED_TABLES, 2: SIGNATURES, 3: EVIDENCE})
 """Statements that lead from a version to the next one. All that are needed run in one transaction."""
 
 

@@ -6,9 +6,15 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
+from yamabiko.errors import InvalidRequest
 from yamabiko.ports import Claim, Logged, Stored
+from yamabiko.selecting import MAX_BARRIERS, fits
 from yamabiko.stores.sqlite.ledger import Ledger
-from yamabiko.types import Selector
+from yamabiko.types import Entry, Selector
+
+_selectors = msgspec.json.Decoder(Selector)
 
 
 class Wanted(NamedTuple):
@@ -42,6 +48,11 @@ def _standing(db: sqlite3.Connection, wanted: Wanted, fence: int, barrier: int) 
 def fence(db: sqlite3.Connection) -> int:
     """See ``SharedState.fence``."""
     return int(db.execute("SELECT fence FROM total").fetchone()[0])
+
+
+def purged(db: sqlite3.Connection) -> int:
+    """See ``SharedState.purged``."""
+    return int(db.execute("SELECT max(barrier, selective) FROM total").fetchone()[0])
 
 
 def load_state(db: sqlite3.Connection, name: str) -> Stored | None:
@@ -119,11 +130,40 @@ def quarantine(db: sqlite3.Connection, _: Ledger, entry_id: str, digest: bytes, 
     db.execute("DELETE FROM quarantine WHERE digest=? AND until<=?", (digest, now))
 
 
-def raise_barrier(ledger: Ledger, selector: Selector) -> None:
+def raise_barrier(db: sqlite3.Connection, ledger: Ledger, selector: Selector) -> None:
     """A purge begins. Of what is dead anyway, nobody can make anything that must be forgotten."""
-    if selector.dead_at is None or selector != Selector(dead_at=selector.dead_at):
-        ledger.fence += 1
+    if selector.dead_at is not None:
+        return
+    ledger.fence += 1
+    if selector == Selector():
         ledger.barrier = ledger.fence
+        db.execute("DELETE FROM purged")
+        return
+    ledger.selective = ledger.fence
+    said = msgspec.json.encode(selector).decode()
+    db.execute("INSERT OR REPLACE INTO purged VALUES (?, ?)", (ledger.fence, said))
+    known = [row[0] for row in db.execute("SELECT fence FROM purged ORDER BY fence DESC")]
+    for fence in known[MAX_BARRIERS:]:
+        ledger.barrier = max(ledger.barrier, fence)
+        db.execute("DELETE FROM purged WHERE fence=?", (fence,))
+
+
+def outdate(db: sqlite3.Connection, ledger: Ledger, selector: Selector) -> None:
+    """See ``SharedState.outdate``."""
+    raise_barrier(db, ledger, selector)
+
+
+def is_outdated(db: sqlite3.Connection, ledger: Ledger, entry: Entry, fence: int) -> bool:
+    """Whether an answer with this fence was begun before a purge that means it."""
+    if fence < ledger.barrier:
+        return True
+    if fence >= ledger.selective:
+        return False
+    try:
+        rows = db.execute("SELECT selector FROM purged WHERE fence>?", (fence,))
+        return any(fits(entry, _selectors.decode(row[0])) for row in rows)
+    except (msgspec.MsgspecError, InvalidRequest):
+        return True  # nobody can say what was purged
 
 
 def pardon(db: sqlite3.Connection, entries: Sequence[int]) -> None:

@@ -302,6 +302,14 @@ class SqliteStore:
         """See ``SharedState.fence``."""
         return await self._read(shared.fence)
 
+    async def outdate(self, selector: Selector, /) -> None:
+        """See ``SharedState.outdate``."""
+        await self._write(shared.outdate, selector)
+
+    async def purged(self) -> int:
+        """See ``SharedState.purged``."""
+        return await self._read(shared.purged)
+
     async def load_state(self, name: str, /) -> Stored | None:
         """See ``SharedState.load_state``."""
         return await self._read(shared.load_state, name)

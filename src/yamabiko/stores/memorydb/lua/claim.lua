@@ -1,6 +1,6 @@
 -- The lease on a name: holder and fence; nil while another holder has it. Of an open name nobody is the holder.
--- KEYS: lease, fence, barrier. ARGV: holder, milliseconds.
-local barrier = barrier_of(KEYS[2], KEYS[3])
+-- KEYS: lease, fence, barrier, purged. ARGV: holder, milliseconds.
+local barrier = barrier_of(KEYS[2], KEYS[3], KEYS[4])
 local lease = redis.call('GET', KEYS[1])
 if lease then
   local fence, holder = string.match(lease, '^(%d+) (.*)$')

@@ -72,6 +72,29 @@ local function each_side(sides, change)
   end
 end
 
+-- Whether an entry, by its side sets and its id, is one of those asked for.
+local function fits(id, sides, asked)
+  for token in string.gmatch(asked, '[^ ]+') do
+    local uri, digest = string.match(token, '^not:of:([^:]+):(.+)$')
+    if uri then -- a state of the document other than this one, or one that nobody knows
+      local known, other = false, false
+      for state in string.gmatch(sides, 'of:' .. uri .. ':(%x+)%-') do
+        known, other = true, other or state ~= digest
+      end
+      if known and not other then
+        return false
+      end
+    elseif string.sub(token, 1, 3) == 'id:' then
+      if token ~= 'id:' .. id then
+        return false
+      end
+    elseif not string.find(sides, token, 1, true) then
+      return false
+    end
+  end
+  return true
+end
+
 local function owned(digest, id)
   return redis.call('HGET', QUESTIONS .. digest, 'e') == id
 end

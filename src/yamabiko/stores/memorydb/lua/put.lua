@@ -1,5 +1,5 @@
--- Store an answer and its questions, with their expiry, in one step. 1: stored, 0: a purge came in between.
--- KEYS 5: barrier, 6: counter of fences. ARGV 4: id, 5: fence or nothing, 6: scope (content and digest), 7: answer record,
+-- Store an answer and its questions, with their expiry, in one step. 1: stored, 0: a purge that means it came in between.
+-- KEYS 5: barrier, 6: counter of fences, 7: what was purged with a condition. ARGV 4: id, 5: fence or nothing, 6: scope (content and digest), 7: answer record,
 -- 8: stale_until, 9: milliseconds to live, 10: created, 11: bytes without questions, 12: side sets, 13, 14, 15: fields of
 -- life, scope and vector, 16: most questions, then for each question digest, text record, weight, vector, signature (both or nothing).
 local id, fence, scope, answer, x, ttl = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
@@ -9,8 +9,15 @@ local life_field, scope_field, vector_field, most = ARGV[13], ARGV[14], ARGV[15]
 if fence ~= '' then
   -- As long as there was neither a purge nor a claim, nothing is older than a purge.
   local fresh = tonumber(fence) == 0 and redis.call('EXISTS', KEYS[5], KEYS[6]) == 0
-  if not fresh and tonumber(fence) < barrier_of(KEYS[6], KEYS[5]) then
-    return 0
+  if not fresh then
+    if tonumber(fence) < barrier_of(KEYS[6], KEYS[5], KEYS[7]) then
+      return 0
+    end
+    for _, asked in ipairs(redis.call('ZRANGE', KEYS[7], '(' .. fence, '+inf', 'BYSCORE')) do
+      if fits(id, sides, asked) then
+        return 0
+      end
+    end
   end
 end
 

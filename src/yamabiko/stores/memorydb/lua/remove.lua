@@ -16,11 +16,7 @@ for i = 7, #ARGV do
   local id = ARGV[i]
   local anchor = load(id)
   if anchor then
-    local fits = not dead_at or anchor.x <= dead_at
-    for token in string.gmatch(sides, '[^ ]+') do
-      fits = fits and string.find(anchor.sides, token, 1, true)
-    end
-    if fits then
+    if (not dead_at or anchor.x <= dead_at) and fits(id, anchor.sides, sides) then
       pardon(id)
       if forget(anchor) > 0 then
         removed = removed + 1

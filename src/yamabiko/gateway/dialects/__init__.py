@@ -1,1 +1,0 @@
-"""The vendor APIs that the gateway speaks, one module each."""
