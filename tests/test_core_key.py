@@ -54,6 +54,7 @@ BASE = {
         ("sampling", {"temperature": 1}),
         ("sampling", {"temperature": 0, "seed": 1}),
         ("knowledge", "v2"),
+        ("permissions", ("staff",)),
         ("messages", [user("Tell me about Ann"), assistant("She is 30."), user("How old is he?")]),
     ],
 )
@@ -65,7 +66,7 @@ def test_whatever_changes_an_answer_is_part_of_the_scope(field, other):
 
 
 def test_every_field_of_a_request_is_in_the_scope_or_known_not_to_change_the_answer():
-    assert {field.name for field in fields(Request)} == {*BASE, "tags", "category", "bypass"}
+    assert {field.name for field in fields(Request)} == {*BASE, "permissions", "tags", "category", "bypass"}
 
 
 def test_system_prompt_is_part_of_the_scope():

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from yamabiko import Miss, Policy, Request, open_cache, open_sync_cache
+from yamabiko import Miss, Policy, Reply, Request, open_cache, open_sync_cache
 from yamabiko.core.admit import refusal_to_store
 from yamabiko.errors import ConfigurationError, InvalidRequest
 from yamabiko.settings import Settings
@@ -262,7 +262,7 @@ def test_an_answer_lost_to_a_purge_is_told():
         async with fake_cache(hooks=[told.append]) as cache:
             caller = asyncio.create_task(cache.answer(Q, model))
             await model.started.wait()
-            await cache.purge(tenant="another")
+            await cache.purge(everything=True)
             model.gate.set()
             await caller
         assert [event.why for event in told if event.outcome == "refused"] == [
@@ -592,7 +592,8 @@ def test_what_was_looked_up_before_a_purge_is_not_remembered_after_it():
         async with fake_cache() as cache:
             miss = await cache.lookup(Q)
             await cache.purge(source="s3://bucket/manual.pdf")
-            assert await cache.remember(miss, "from the old manual") is None
+            old = Reply(text="from the old manual", sources=("s3://bucket/manual.pdf",))
+            assert await cache.remember(miss, old) is None
             assert await cache.remember(await cache.lookup(Q), "from the new one") is not None
 
     run(case)

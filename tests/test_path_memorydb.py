@@ -147,12 +147,12 @@ def test_a_hit_is_one_round_trip_or_with_other_words_three_and_a_write_one(place
     run(case)
 
 
-def test_between_the_question_and_a_new_answer_there_are_four_round_trips(place):
+def test_between_the_question_and_a_new_answer_there_are_five_round_trips(place):
     async def case():
         before = place.guard.watching()
 
         async def model(_):
-            assert names_of(before) == ["read", "FT.SEARCH", "ZRANGEBYSCORE", "claim", "read"]
+            assert names_of(before) == ["read", "purged", "FT.SEARCH", "ZRANGEBYSCORE", "claim", "read"]
             return "Click."
 
         async with place.open() as cache:
@@ -161,7 +161,16 @@ def test_between_the_question_and_a_new_answer_there_are_four_round_trips(place)
             before = place.guard.watching()
             assert (await cache.answer(RESET, model)).text == "Click."
             await cache.drain()
-            assert names_of(before) == ["read", "FT.SEARCH", "ZRANGEBYSCORE", "claim", "read", "put", "release"]
+            assert names_of(before) == [
+                "read",
+                "purged",
+                "FT.SEARCH",
+                "ZRANGEBYSCORE",
+                "claim",
+                "read",
+                "put",
+                "release",
+            ]
             with place.guard.watching() as seen:
                 assert (await cache.answer(RESET, model)).text == "Click."
             assert names_of(seen) == ["read"]

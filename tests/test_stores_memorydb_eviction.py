@@ -106,7 +106,7 @@ class Evicting:
         self._begun.append([await self._store.fence(), False])
 
     async def finish(self):
-        """What was begun before a purge is refused; what was not may be refused too, where a fence was evicted."""
+        """What was begun before a purge that means it is refused; what was not may be refused too, where a fence was evicted."""
         for fence, purged in self._begun:
             entry = self._entry(SCOPES[0], "q1")
             try:
@@ -121,7 +121,8 @@ class Evicting:
         fitting = [entry for entry in self._entries.values() if _fits(entry, selector)]
         await self._store.purge(selector)
         self._forget([entry.id for entry in fitting])
-        self._begun = [[fence, True] for fence, _ in self._begun]
+        asked = _fits(self._entry(SCOPES[0], "q1"), selector)  # what ``finish`` will try to store
+        self._begun = [[fence, purged or asked] for fence, purged in self._begun]
         self._assert_erased(fitting)
 
     async def delete(self, scope, text):
@@ -174,7 +175,7 @@ def _fits(entry, selector):
         and selector.tenant in (None, entry.scope.tenant)
         and selector.user in (None, entry.scope.user)
         and (selector.tag is None or selector.tag in entry.tags)
-        and (selector.source is None or selector.source in entry.reply.sources)
+        and (selector.source is None or selector.source in [source.uri for source in entry.reply.sources])
     )
 
 

@@ -113,7 +113,7 @@ class ClaimMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.folder = Path(tempfile.mkdtemp())
         self.store = self.runner.run(self.open_store(self.folder))
-        self.now, self.last, self.barrier = NOW, 0, 0
+        self.now, self.last, self.barrier, self.tagged = NOW, 0, 0, 0
         self.leases, self.claims = {}, []
 
     def teardown(self):
@@ -180,15 +180,16 @@ class ClaimMachine(RuleBasedStateMachine):
     def purge(self, selector):
         self.runner.run(self.store.purge(selector))
         if selector.dead_at is None:
-            self.barrier = self.runner.run(self.store.fence())
-            assert self.barrier > self.last
-            self.last = self.barrier
+            fence = self.runner.run(self.store.fence())
+            assert fence > self.last
+            self.last = self.tagged = fence
+            self.barrier = fence if selector == Selector() else self.barrier
 
-    @rule(data=st.data())
-    def put(self, data):
+    @rule(tags=st.sampled_from([(), ("t",)]), data=st.data())
+    def put(self, tags, data):
         for claim in self.some(data):
-            putting = self.store.put(make_entry("q"), now=self.now, fence=claim.fence)
-            if claim.fence < self.barrier:
+            putting = self.store.put(make_entry("q", tags=tags), now=self.now, fence=claim.fence)
+            if claim.fence < (self.tagged if tags else self.barrier):
                 with pytest.raises(Outdated):
                     self.runner.run(putting)
             else:

@@ -31,7 +31,7 @@ class Source:
                 raise InvalidRequest(f"what a source says of itself must be texts, not {type(text).__name__}")
         if not self.uri:
             raise InvalidRequest("a source needs a uri that names the document")
-        if self.labels:
+        if self.labels != ():
             object.__setattr__(self, "labels", labels_of(self.labels, "the labels of a source"))
 
     @property

@@ -1,5 +1,5 @@
 """LiteLLM itself with our cache, against a model server in a process of its own. Not a part of ``make test``: LiteLLM
-brings some 80 packages. ``pytest tests/apart/litellm_cases.py`` where it is installed.
+brings many packages. ``make test-apart`` has an environment for it.
 """
 
 import asyncio

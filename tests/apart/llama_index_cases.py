@@ -1,4 +1,4 @@
-"""LlamaIndex's own interface with our cache. Not a part of ``make test``: llama-index-core brings some 70 packages.
+"""LlamaIndex's own interface with our cache. Not a part of ``make test``: llama-index-core brings many packages.
 
 ``pytest --noconftest tests/apart/llama_index_cases.py`` where it is installed.
 """

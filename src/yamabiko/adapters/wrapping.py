@@ -44,8 +44,8 @@ def wrap(
     its connections with the wrapped one.
 
     A client that awaits takes a ``Cache``, any other a ``SyncCache``. The other arguments are those of ``Request``, and
-    ``controls`` what is asked of the cache; they are for all requests of the wrapped client. Wrapping again, to change
-    them, costs little. OpenAI's and Anthropic's clients may say more in each request: ``extra_headers`` with
+    ``controls`` what is asked of the cache; they are for all requests of the wrapped client. Wrap again to change
+    them. OpenAI's and Anthropic's clients may say more in each request: ``extra_headers`` with
     ``Cache-Control``, ``X-Yamabiko-Tenant``, ``-User``, ``-Knowledge``, ``-Category`` and ``-Tags``, which never leave.
 
     Raises ``ConfigurationError``.

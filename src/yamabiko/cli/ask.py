@@ -34,20 +34,29 @@ def ask(
     model: str | None,
     api_key_env: str | None,
 ) -> None:
-    """Answer QUESTION from the cache; with --upstream, else by that model, and remember it.
+    """Answer QUESTION from the cache; else by the model of --upstream or of the settings, and remember it.
 
-    The answer goes to standard output, how it came about to standard error. Without --upstream a question that the
-    cache can't answer ends with exit code 1. QUESTION may be - to read it from standard input.
+    The answer goes to standard output, how it came about to standard error. Without a model (--upstream, or generator.
+    in the settings) a question that the cache can't answer ends with exit code 1. QUESTION may be - to read it from
+    standard input.
     """
     from yamabiko.cli.opening import existing
     from yamabiko.types import Request
 
     if upstream is not None and not model:
         raise click.UsageError("--upstream needs --model")
+    asked = question_of(question)
+    settings = console.settings()
+    if upstream is None and settings.generator.kind == "none":
+        settings = existing(console)[0]
     request = Request(
-        question_of(question), model=model or "", tenant=tenant, user=user, system=system, knowledge=knowledge
+        asked,
+        model=model or ("" if upstream else settings.generator.model),
+        tenant=tenant,
+        user=user,
+        system=system,
+        knowledge=knowledge,
     )
-    settings = existing(console)[0] if upstream is None else console.settings()
     asyncio.run(_ask(console, settings, request, upstream, api_key_env))
 
 
@@ -56,6 +65,7 @@ async def _ask(
 ) -> None:
     from yamabiko.build import open_cache
     from yamabiko.cli.shown import outcome_document, outcome_lines
+    from yamabiko.cli.upstream import open_generator
     from yamabiko.types import Hit
 
     async with open_cache(settings=settings) as cache:
@@ -64,14 +74,12 @@ async def _ask(
         console.note("\n".join(outcome_lines(outcome)))
         if isinstance(outcome, Hit):
             console.tell(document | {"answer": outcome.reply.text}, outcome.reply.text)
-        elif upstream is None:
-            console.tell(document | {"answer": None}, "")
-            raise _unanswered(outcome)
-        else:
-            from yamabiko.cli.upstream import open_upstream
-
-            async with open_upstream(upstream, request.model, api_key_env) as model:
-                reply = await model(request)
+            return
+        async with open_generator(settings, upstream, request.model, api_key_env) as model:
+            if model is None:
+                console.tell(document | {"answer": None}, "")
+                raise _unanswered(outcome)
+            reply = await model(request)
             stored = await cache.remember(outcome, reply) is not None
             console.note(f"answered by {reply.model or request.model}, {'stored' if stored else 'not stored'}")
             console.tell(document | {"answer": reply.text, "stored": stored}, reply.text)

@@ -36,7 +36,7 @@ REQUESTS = 400
 
 @click.command()
 @click.option(
-    "--requests", type=click.IntRange(2, 100_000), help="How many questions (400; with --bedrock-stand-in 60)."
+    "--requests", type=click.IntRange(2, 100_000), help="How many questions (400; with --bedrock-stand-in 80)."
 )
 @click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Chooses the questions.")
 @click.option(

@@ -27,7 +27,7 @@ _DEMO_URL = "memory://"
     "upstreams",
     metavar="NAME=URL",
     multiple=True,
-    help="Whom to ask: openai=https://api.openai.com/v1, or any server that speaks such an API. Repeatable.",
+    help="Whom to ask: openai=https://api.openai.com/v1, any such server, or openai=bedrock:MODEL. Repeatable.",
 )
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes; they share a store."

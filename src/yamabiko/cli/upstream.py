@@ -1,4 +1,4 @@
-"""The real model behind ``--upstream``, with errors that the command line can tell in one line."""
+"""The model behind ``--upstream``, or that of the settings, with errors that the command line can tell in one line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
+from yamabiko.build import make_generator
 from yamabiko.cli.terminal import Unavailable, secret_from
 from yamabiko.errors import InvalidRequest
 from yamabiko.generators.http import HttpModel
@@ -14,11 +15,14 @@ from yamabiko.types import Reply, Request
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from yamabiko.build.generators import Answers
+    from yamabiko.settings import Settings
+
 
 class Upstream:
     """A Generate callable, and by ``stream`` a StreamGenerate; raises ``Unavailable`` where no answer comes."""
 
-    def __init__(self, model: HttpModel, httpx: ModuleType) -> None:
+    def __init__(self, model: Answers, httpx: ModuleType) -> None:
         self._model = model
         self._httpx = httpx
 
@@ -55,3 +59,25 @@ async def open_upstream(url: str, model: str, api_key_env: str | None) -> AsyncI
         import httpx
 
         yield Upstream(hosted, httpx)
+
+
+@asynccontextmanager
+async def open_generator(
+    settings: Settings, url: str | None, model: str, api_key_env: str | None
+) -> AsyncIterator[Answers | None]:
+    """The model at ``url``, else that of the settings (``[generator]``), else None. Raises as ``open_upstream``."""
+    if url is not None:
+        async with open_upstream(url, model, api_key_env) as upstream:
+            yield upstream
+        return
+    generator = make_generator(settings)
+    if generator is None:
+        yield None
+        return
+    async with generator:
+        if settings.generator.kind in ("http", "anthropic"):
+            import httpx
+
+            yield Upstream(generator, httpx)
+        else:
+            yield generator

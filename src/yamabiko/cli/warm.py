@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from yamabiko.build.generators import Answers
     from yamabiko.cache import Cache
-    from yamabiko.cli.upstream import Upstream
     from yamabiko.cli.warm_file import Row
     from yamabiko.ports import Embedder
     from yamabiko.settings import Settings
@@ -80,27 +80,27 @@ def warm(
     which takes hours. What is stored already is skipped, so that a run that was interrupted can simply be repeated;
     with --batch it finds the jobs that it began.
     """
-    from yamabiko.cli.upstream import open_upstream
+    from yamabiko.cli.upstream import open_generator
     from yamabiko.cli.warm_file import read_rows
 
     if upstream is not None and not model:
         raise click.UsageError("--upstream needs --model")
-    rows = read_rows(file, format_, {**scope, "model": model or ""}, tags)
+    settings = console.settings()
+    named = model or ("" if upstream else settings.generator.model)
+    rows = read_rows(file, format_, {**scope, "model": named}, tags)
     unanswered = sum(row.answer is None for row in rows)
     if unanswered and batch is not None and not model:
         raise click.UsageError("--batch needs --model, the id of a model on Bedrock, for questions without an answer")
-    if unanswered and upstream is None and batch is None:
+    if unanswered and upstream is None and batch is None and settings.generator.kind == "none":
         raise click.UsageError(f"{unanswered:,} of {len(rows):,} questions have no answer: say --upstream and --model")
     warming = Warming(overwrite=overwrite, concurrency=concurrency)
     if batch is not None:
-        _by_batch(
-            console.settings(), warming, rows, where=batch, role=batch_role, folder=batch_folder, poll=poll, model=model
-        )
+        _by_batch(settings, warming, rows, where=batch, role=batch_role, folder=batch_folder, poll=poll, model=model)
         warming.tell(console)
         return
-    hosted = open_upstream(upstream, model or "", api_key_env) if upstream is not None else nullcontext(None)
+    hosted = open_generator(settings, upstream, named, api_key_env) if unanswered else nullcontext(None)
     with progress(len(rows), "warming") as bar:
-        asyncio.run(_warm(console.settings(), warming, rows, hosted, bar.update))
+        asyncio.run(_warm(settings, warming, rows, hosted, bar.update))
     warming.tell(console)
 
 
@@ -133,7 +133,7 @@ async def _warm(
     settings: Settings,
     warming: Warming,
     rows: Sequence[Row],
-    hosted: AbstractAsyncContextManager[Upstream | None],
+    hosted: AbstractAsyncContextManager[Answers | None],
     step: Callable[[int], None],
 ) -> None:
     from yamabiko.build import make_embedder, open_cache
@@ -149,7 +149,7 @@ async def _warm(
             await warming.store(cache, embedder, given[start : start + BATCH], step)
         waiting = iter([row for row in rows if row.answer is None])
 
-        async def worker(answering: Upstream) -> None:
+        async def worker(answering: Answers) -> None:
             for row in waiting:
                 await warming.answer(cache, embedder, row, answering)
                 step(1)
@@ -193,7 +193,7 @@ class Warming:
             await cache.remember(miss, answer or "")
         step(len(rows))
 
-    async def answer(self, cache: Cache, embedder: Embedder | None, row: Row, generate: Upstream) -> None:
+    async def answer(self, cache: Cache, embedder: Embedder | None, row: Row, generate: Answers) -> None:
         """Have one question answered, and store that."""
         miss = await self.absent(cache, row)
         if miss is not None:
