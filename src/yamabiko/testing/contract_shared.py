@@ -180,7 +180,7 @@ class ClaimContract(Contract):
     async def test_of_unknown_age_is_older_than_any_purge(self, store: Store) -> None:
         """Fence 0 is good as long as nothing was ever purged; removing the dead doesn't count.
 
-        Afterwards what fits is refused; what doesn't may be too, where a store can't tell a first purge from a lost count.
+        Afterwards what fits is refused; what doesn't may be, where a first purge can't be told from a lost count.
         """
         await store.put(make_entry("a"), now=NOW, fence=0)
         await store.purge(Selector(dead_at=NOW))
