@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,10 +41,12 @@ class Converse:
     """What a wrapped client does itself. Everything else is the client's own."""
 
     _yamabiko: tuple[SyncCache, Wishes]
+    meta: Any
+    """The client's: its endpoint is asked."""
 
     def converse(self, **arguments: Any) -> dict[str, Any]:
         """boto3's ``converse``, from the cache where it can answer; ``ResponseMetadata`` says where it came from."""
-        ask = super().converse  # type: ignore[misc] # the client's class, which comes after this one
+        ask = self._own("converse")
         request = self._request(arguments)
         if request is None:
             response: dict[str, Any] = ask(**arguments)
@@ -67,7 +69,7 @@ class Converse:
 
     def converse_stream(self, **arguments: Any) -> dict[str, Any]:
         """boto3's ``converse_stream``: an answer that is stored comes in the pieces that it was once streamed in."""
-        ask = super().converse_stream  # type: ignore[misc] # the client's class, which comes after this one
+        ask = self._own("converse_stream")
         request = self._request(arguments)
         if request is None:
             response: dict[str, Any] = ask(**arguments)
@@ -90,9 +92,14 @@ class Converse:
             return dict(ask(**arguments))
         return _told({"stream": _stream(events_from(reply, replayed=True), answer)}, outcome)
 
+    def _own(self, name: str) -> Callable[..., dict[str, Any]]:
+        """A method as the client's class has it, which comes after this one."""
+        method: Callable[..., dict[str, Any]] = getattr(super(), name)
+        return method
+
     def _request(self, arguments: Mapping[str, Any]) -> Request | None:
         """What is asked; None for what can't be read: the vendor knows best what is wrong with it."""
-        wishes, url = self._yamabiko[1], self.meta.endpoint_url  # type: ignore[attr-defined] # the client's
+        wishes, url = self._yamabiko[1], self.meta.endpoint_url
         apart = "" if (urlsplit(url).hostname or "").endswith(_USUAL) else url
         if "yamabiko_upstream" in arguments:
             return None

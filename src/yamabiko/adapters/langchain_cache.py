@@ -13,8 +13,8 @@ from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
 from langchain_core.outputs import Generation
 
 from yamabiko.adapters.langchain_caller import Callers, Who
-from yamabiko.adapters.langchain_reach import Reach
 from yamabiko.adapters.langchain_told import generations_of, reply_of
+from yamabiko.adapters.reach import Reach
 from yamabiko.cache import Cache
 from yamabiko.errors import ConfigurationError, InvalidRequest
 from yamabiko.sync import SyncCache

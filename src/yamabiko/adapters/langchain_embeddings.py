@@ -14,8 +14,8 @@ from typing import Literal, TypeAlias
 from langchain_core.embeddings import Embeddings
 
 from yamabiko.adapters.langchain_caller import Caller
-from yamabiko.adapters.langchain_reach import Reach
 from yamabiko.adapters.langchain_values import Values
+from yamabiko.adapters.reach import Reach
 from yamabiko.cache import Cache
 from yamabiko.errors import ConfigurationError, EmbeddingError
 from yamabiko.ports import Embedder

@@ -12,8 +12,8 @@ from langchain_core.retrievers import BaseRetriever
 from pydantic import PrivateAttr
 
 from yamabiko.adapters.langchain_caller import Callers, Who
-from yamabiko.adapters.langchain_reach import Reach
 from yamabiko.adapters.langchain_told import told_back
+from yamabiko.adapters.reach import Reach
 from yamabiko.cache import Cache
 from yamabiko.errors import InvalidRequest
 from yamabiko.sync import SyncCache

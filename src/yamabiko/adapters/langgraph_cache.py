@@ -16,8 +16,8 @@ from langgraph.cache.base import BaseCache, FullKey, Namespace, ValueT
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from yamabiko.adapters.langchain_caller import Caller, Callers, Who
-from yamabiko.adapters.langchain_reach import Reach
 from yamabiko.adapters.langchain_values import Name, Values
+from yamabiko.adapters.reach import Reach
 from yamabiko.cache import Cache
 from yamabiko.errors import ConfigurationError
 from yamabiko.message import canonical_json

@@ -32,6 +32,7 @@ class EchoModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
+        # LangChain demands the method, and this of one that has no use.
         raise NotImplementedError("an echo is heard by code that awaits")
 
     async def _astream(

@@ -12,7 +12,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-from yamabiko.adapters.langchain_reach import Reach
+from yamabiko.adapters.reach import Reach
 from yamabiko.cache import Cache
 from yamabiko.errors import InvalidRequest
 from yamabiko.sync import SyncCache

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from yamabiko.adapters.langchain_reach import Reach
+from yamabiko.adapters.reach import Reach
 from yamabiko.adapters.wrap_reading import Wishes
 from yamabiko.cache import Cache
 from yamabiko.errors import ConfigurationError, InvalidRequest
@@ -55,13 +55,13 @@ class Held:
 
 
 class Cached:
-    """What a cached model does itself. ``super()`` is the model's own class, which comes after this one."""
+    """What a cached model does itself; all else is the model's own."""
 
     _yamabiko: Held
 
     def chat(self, messages: Sequence[Any], **options: Any) -> Any:
         """The model's ``chat``; raises what it raises."""
-        held, ask = self._yamabiko, super().chat  # type: ignore[misc]
+        held, ask = self._yamabiko, self._own("chat")
         outcome = held.found(self._chat_request(messages, options))
         if isinstance(outcome, Hit):
             return _chatted(outcome.reply.text, outcome)
@@ -71,7 +71,7 @@ class Cached:
 
     async def achat(self, messages: Sequence[Any], **options: Any) -> Any:
         """The same for code that awaits."""
-        held, ask = self._yamabiko, super().achat  # type: ignore[misc]
+        held, ask = self._yamabiko, self._own("achat")
         outcome = await held.afound(self._chat_request(messages, options))
         if isinstance(outcome, Hit):
             return _chatted(outcome.reply.text, outcome)
@@ -81,7 +81,7 @@ class Cached:
 
     def stream_chat(self, messages: Sequence[Any], **options: Any) -> Iterator[Any]:
         """The same in pieces; a stored answer in those that it was once streamed in."""
-        held, ask = self._yamabiko, super().stream_chat  # type: ignore[misc]
+        held, ask = self._yamabiko, self._own("stream_chat")
         outcome = held.found(self._chat_request(messages, options))
         return (
             _replayed(outcome, _chatted)
@@ -91,7 +91,7 @@ class Cached:
 
     async def astream_chat(self, messages: Sequence[Any], **options: Any) -> AsyncIterator[Any]:
         """The same for code that awaits."""
-        held, ask = self._yamabiko, super().astream_chat  # type: ignore[misc]
+        held, ask = self._yamabiko, self._own("astream_chat")
         outcome = await held.afound(self._chat_request(messages, options))
         if isinstance(outcome, Hit):
             return _awaited(_replayed(outcome, _chatted))
@@ -99,7 +99,7 @@ class Cached:
 
     def complete(self, prompt: str, formatted: bool = False, **options: Any) -> Any:
         """The model's ``complete``; raises what it raises."""
-        held, ask = self._yamabiko, super().complete  # type: ignore[misc]
+        held, ask = self._yamabiko, self._own("complete")
         outcome = held.found(self._request([_prompt(prompt, formatted)], "complete", options))
         if isinstance(outcome, Hit):
             return _completed(outcome.reply.text, outcome)
@@ -109,7 +109,7 @@ class Cached:
 
     async def acomplete(self, prompt: str, formatted: bool = False, **options: Any) -> Any:
         """The same for code that awaits."""
-        held, ask = self._yamabiko, super().acomplete  # type: ignore[misc]
+        held, ask = self._yamabiko, self._own("acomplete")
         outcome = await held.afound(self._request([_prompt(prompt, formatted)], "complete", options))
         if isinstance(outcome, Hit):
             return _completed(outcome.reply.text, outcome)
@@ -119,7 +119,7 @@ class Cached:
 
     def stream_complete(self, prompt: str, formatted: bool = False, **options: Any) -> Iterator[Any]:
         """The same in pieces; a stored answer in those that it was once streamed in."""
-        held, ask = self._yamabiko, super().stream_complete  # type: ignore[misc]
+        held, ask = self._yamabiko, self._own("stream_complete")
         outcome = held.found(self._request([_prompt(prompt, formatted)], "complete", options))
         if isinstance(outcome, Hit):
             return _replayed(outcome, _completed)
@@ -127,11 +127,15 @@ class Cached:
 
     async def astream_complete(self, prompt: str, formatted: bool = False, **options: Any) -> AsyncIterator[Any]:
         """The same for code that awaits."""
-        held, ask = self._yamabiko, super().astream_complete  # type: ignore[misc]
+        held, ask = self._yamabiko, self._own("astream_complete")
         outcome = await held.afound(self._request([_prompt(prompt, formatted)], "complete", options))
         if isinstance(outcome, Hit):
             return _awaited(_replayed(outcome, _completed))
         return _aheard(held, outcome, await ask(prompt, formatted=formatted, **options))
+
+    def _own(self, name: str) -> Any:
+        """A method as the model's class has it, which comes after this one."""
+        return getattr(super(), name)
 
     def _chat_request(self, messages: Sequence[Any], options: Mapping[str, Any]) -> Request | None:
         try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from yamabiko.errors import ConfigurationError
+from yamabiko.generators.deadline import until
 from yamabiko.generators.prompt_caching import PromptCaching
 from yamabiko.types import Reply, Request
 from yamabiko.wire.converse import to_arguments
@@ -114,12 +115,8 @@ class ConverseGenerator:
         deadline = started + self._timeout_seconds
         arguments, model = self._arguments(request, stream=True)
         assembly = Assembly(model)
-        async with aclosing(self._runtime.converse_stream(arguments)) as events:
-            while True:
-                async with asyncio.timeout_at(deadline):  # around each read: around a yield it would strike the reader
-                    event = await anext(events, None)
-                if event is None:
-                    break
+        async with aclosing(until(deadline, self._runtime.converse_stream(arguments))) as events:
+            async for event in events:
                 if text := assembly.add(event).text:
                     yield text
         reply = assembly.reply()

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from yamabiko.errors import ConfigurationError, InvalidRequest
+from yamabiko.generators.deadline import until
 from yamabiko.generators.knowledge_base import Search
 from yamabiko.generators.passages import Citation, digest_of
 from yamabiko.generators.simulated import tokens
@@ -115,12 +116,8 @@ class RetrieveAndGenerate:
         deadline = started + self._timeout_seconds
         arguments = self._arguments(request)
         assembly = Assembly(request.model or self._model)
-        async with aclosing(self._agent.retrieve_and_generate_stream(arguments)) as events:
-            while True:
-                async with asyncio.timeout_at(deadline):  # around each read: around a yield it would strike the reader
-                    event = await anext(events, None)
-                if event is None:
-                    break
+        async with aclosing(until(deadline, self._agent.retrieve_and_generate_stream(arguments))) as events:
+            async for event in events:
                 if text := assembly.add(event).text:
                     yield text
         reply = self._completed(assembly.reply(), request, arguments)
