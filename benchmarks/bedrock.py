@@ -1,16 +1,22 @@
 """What calls of Bedrock cost whoever is served from the cache meanwhile.
 
-    python benchmarks/bedrock.py --rounds 6
+    python benchmarks/bedrock.py --rounds 20
 
-A server in a process of its own answers Converse after a stated latency, give or take half of it. Fifty callers ask it without pause while hits
-are served: exact and by meaning in turn, from an SQLite file, in one event loop. Arms, interleaved in every round:
+A server in a process of its own has fifty calls of Converse waiting at all times, and answers them one after the other as
+they would come at a stated latency (4.35 s, the mean of the published table: 11.5 a second); each caller asks again at
+once. Meanwhile hits are served: exact and by meaning in turn, from an SQLite file, in one event loop. Each round has a
+window of every arm, in turn forwards and backwards, with the same client and the same threads, so that whatever else the
+machine does hits all of them:
 
-``none``         no calls: what hits take by themselves
-``threads``      yamabiko.aws.bedrock.BedrockRuntime: botocore in threads of its own
-``aiobotocore``  the same calls through aiobotocore on the loop, where it is installed (it pins botocore)
+``none``         the server holds its answers back: fifty calls wait and nothing comes
+``threads``      answers come, through yamabiko.aws.bedrock.BedrockRuntime: botocore in threads of its own
+``handing over`` the same with ``sys.setswitchinterval(--switch)``: a thread that computes lets go of the interpreter
+                 after so long where another one waits; Python's default is 5 ms
 
 ``paced``: hits come at a steady rate, and a hit's time runs from when it was due. ``busy``: the next one follows at once,
-so that the loop never rests. ``call_cpu_ms``: CPU time of the process per call, with nothing else to do.
+so that the loop never rests. A ratio is the median of the rounds' P99 over the median of the rounds' P99 of ``none``;
+this was chosen before anything was measured. ``call_cpu_ms``: CPU time of the process per call, eight at a time, with
+nothing else to do; of the same calls through aiobotocore on the loop too, where it is installed (it pins botocore).
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import importlib.util
 import json
 import os
 import random
@@ -35,6 +42,7 @@ from yamabiko.testing import FakeEmbedder
 
 MODEL = "anthropic.claude-haiku-4-5-20251001-v1:0"
 CALLERS = 50
+ARMS = ("none", "threads", "handing over")
 ANSWER = "Open the settings, choose Security and follow the link. " * 36
 REPLY = json.dumps(
     {
@@ -53,7 +61,11 @@ REQUEST = {
 
 
 async def serve(latency):
-    """Answers every request after half to one and a half of ``latency`` seconds; tells its port on standard output."""
+    """Answers a request each ``latency / CALLERS`` seconds, or at once for 0; tells its port on standard output.
+
+    A byte on standard input says that answers come (1) or are held back (0).
+    """
+    waiting, going = asyncio.Queue(), asyncio.Event()
 
     async def answer(reader, writer):
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -61,34 +73,52 @@ async def serve(latency):
                 head = await reader.readuntil(b"\r\n\r\n")
                 lines = (line.partition(b":") for line in head.lower().split(b"\r\n"))
                 await reader.readexactly(next(int(value) for name, _, value in lines if name == b"content-length"))
-                await asyncio.sleep(latency * random.uniform(0.5, 1.5))
+                if latency:
+                    turn = asyncio.Event()
+                    waiting.put_nowait(turn)
+                    await turn.wait()
                 writer.write(
                     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(REPLY)
                 )
                 writer.write(REPLY)
 
+    async def release():
+        while True:
+            await going.wait()
+            (await waiting.get()).set()
+            await asyncio.sleep(latency / CALLERS * random.uniform(0.5, 1.5))
+
+    def told():
+        going.set() if os.read(0, 1) == b"1" else going.clear()
+
+    asyncio.get_running_loop().add_reader(0, told)
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+    await asyncio.gather(server.serve_forever(), release())
 
 
 @contextlib.contextmanager
 def serving(latency):
-    process = subprocess.Popen([sys.executable, __file__, "--serve", str(latency)], stdout=subprocess.PIPE, text=True)
+    """Its address, and what lets its answers go or holds them back."""
+    command = [sys.executable, __file__, "--serve", str(latency)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+
+        def let(go):
+            os.write(process.stdin.fileno(), b"1" if go else b"0")
+
+        yield f"http://127.0.0.1:{process.stdout.readline().decode().strip()}", let
     finally:
         process.kill()
         process.wait()
+        process.stdin.close()
         process.stdout.close()
 
 
 @contextlib.asynccontextmanager
 async def client(arm, url):
     """A coroutine function that makes one call."""
-    if arm == "none":
-        yield None
-    elif arm == "threads":
+    if arm == "threads":
         async with BedrockRuntime(Access(region="us-east-1", endpoint_url=url, limit=CALLERS)) as runtime:
             yield lambda: runtime.converse(REQUEST)
     else:
@@ -117,28 +147,55 @@ async def hits(cache, seconds, every):
     return took
 
 
-async def measured(cache, arm, url, seconds, every):
-    """P50 and P99 of hits in milliseconds, and calls a second."""
-    async with client(arm, url) as call:
-        made, going = 0, True
+@contextlib.contextmanager
+def handing_over(arm, seconds):
+    """How soon threads let go of the interpreter, in this arm."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(seconds if arm == "handing over" else usual)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
+
+
+async def window(cache, arm, let, counted, arguments):
+    """By pace, P50 and P99 of hits in milliseconds, how many there were and how many calls."""
+    found = {}
+    let(arm != "none")
+    await asyncio.sleep(0.1)
+    with handing_over(arm, arguments.switch):
+        for pace, every in (("paced", 1 / arguments.rate), ("busy", 0.0)):
+            before = counted[0]
+            took = sorted(await hits(cache, arguments.seconds, every))
+            found[pace] = {
+                "p50_ms": took[len(took) // 2],
+                "p99_ms": took[int(len(took) * 0.99)],
+                "hits": len(took),
+                "calls": counted[0] - before,
+            }
+    return found
+
+
+async def measured(cache, slow, rounds, arguments):
+    """Windows of all arms, in turn, with fifty calls waiting at all times."""
+    (url, let), counted, going = slow, [0], True
+    async with client("threads", url) as call:
 
         async def caller():
-            nonlocal made
             while going:
                 await call()
-                made += 1
+                counted[0] += 1
 
-        callers = [asyncio.create_task(caller()) for _ in range(CALLERS if call is not None else 0)]
-        await asyncio.sleep(1.0)  # connections and threads are there
-        took = sorted(await hits(cache, seconds, every))
+        callers = [asyncio.create_task(caller()) for _ in range(CALLERS)]
+        let(True)
+        await asyncio.sleep(3)  # connections and threads are there
+        for number in range(arguments.rounds):
+            for arm in ARMS if number % 2 else reversed(ARMS):
+                for pace, found in (await window(cache, arm, let, counted, arguments)).items():
+                    rounds[arm][pace].append(found)
         going = False
+        let(True)
         await asyncio.gather(*callers)
-    return {
-        "p50_ms": took[len(took) // 2],
-        "p99_ms": took[int(len(took) * 0.99)],
-        "hits": len(took),
-        "calls": made,
-    }
 
 
 async def cpu(arm, url, count=200):
@@ -152,16 +209,11 @@ async def cpu(arm, url, count=200):
 
 
 async def run(arguments):
-    arms = ["none", "threads"]
-    with contextlib.suppress(ImportError):
-        import aiobotocore
-
-        arms.append("aiobotocore")
-        print("aiobotocore", aiobotocore.__version__)
-    rounds = {arm: {"paced": [], "busy": []} for arm in arms}
-    cpus = {arm: [] for arm in arms[1:]}
+    rounds = {arm: {"paced": [], "busy": []} for arm in ARMS}
     policy = Policy(max_error_rate=None, min_similarity=0.9)
-    with tempfile.TemporaryDirectory() as folder, serving(arguments.latency) as slow, serving(0.0) as quick:
+    with tempfile.TemporaryDirectory() as folder, serving(arguments.latency) as slow, serving(0.0) as (quick, _):
+        clients = ["threads"] + ["aiobotocore"] * (importlib.util.find_spec("aiobotocore") is not None)
+        cpus = {one: [await cpu(one, quick) for _ in range(3)] for one in clients}
         async with open_cache(f"sqlite:///{folder}/cache.db", policy=policy, embedder=FakeEmbedder()) as cache:
 
             async def model(_):
@@ -170,46 +222,36 @@ async def run(arguments):
             for at in range(200):
                 await cache.answer(f"how do I change setting {at} of my account", model)
             await cache.drain()
-            for number in range(arguments.rounds):
-                for arm in arms if number % 2 else reversed(arms):
-                    for pace, every in (("paced", 1 / arguments.rate), ("busy", 0.0)):
-                        found = await measured(cache, arm, slow, arguments.seconds, every)
-                        rounds[arm][pace].append(found)
-                    if arm != "none":
-                        cpus[arm].append(await cpu(arm, quick))
-    return arms, rounds, cpus
+            await measured(cache, slow, rounds, arguments)
+    return rounds, cpus
 
 
-def told(arms, rounds, cpus):
+def told(rounds, cpus):
     """The table, and its medians."""
     table = {}
-    print(
-        f"{'':12} {'paced p50':>10} {'p99':>8} {'':>7} {'busy p50':>9} {'p99':>8} {'':>7} {'calls/s':>8} {'CPU/call':>9}"
-    )
-    for arm in arms:
-        row = {}
+    print(f"{'':12} {'paced p50':>10} {'p99':>8} {'':>7} {'busy p50':>9} {'p99':>8} {'':>7} {'calls/s':>8}")
+    for arm in ARMS:
+        row = table[arm] = {}
         for pace, found in rounds[arm].items():
             for name in ("p50_ms", "p99_ms"):
                 row[f"{pace}_{name}"] = statistics.median(one[name] for one in found)
-            ratios = [one["p99_ms"] / alone["p99_ms"] for one, alone in zip(found, rounds["none"][pace], strict=True)]
-            row[f"{pace}_p99_ratio"] = statistics.median(ratios)
+            row[f"{pace}_p99_ratio"] = row[f"{pace}_p99_ms"] / table["none"][f"{pace}_p99_ms"]
         row["calls"] = statistics.median(one["calls"] for one in rounds[arm]["paced"])
-        row["call_cpu_ms"] = statistics.median(cpus[arm]) if arm in cpus else None
-        table[arm] = row
         print(
             f"{arm:12} {row['paced_p50_ms']:10.3f} {row['paced_p99_ms']:8.3f} {row['paced_p99_ratio']:6.2f}x"
             f" {row['busy_p50_ms']:9.3f} {row['busy_p99_ms']:8.3f} {row['busy_p99_ratio']:6.2f}x {row['calls']:8.0f}"
-            f" {row['call_cpu_ms'] or 0:9.2f}"
         )
+    print("CPU per call, ms:", {one: round(statistics.median(found), 2) for one, found in cpus.items()})
     return table
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
-    parser.add_argument("--latency", type=float, default=2.0, help="of the model, in seconds")
-    parser.add_argument("--rate", type=float, default=200.0, help="hits a second, paced")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    parser.add_argument("--latency", type=float, default=4.35, help="of the model, in seconds")
+    parser.add_argument("--rate", type=float, default=100.0, help="hits a second, paced")
+    parser.add_argument("--switch", type=float, default=0.0005, help="sys.setswitchinterval of its arm, in seconds")
     parser.add_argument("--serve", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--dry", action="store_true", help="write no results")
     arguments = parser.parse_args()
@@ -217,10 +259,10 @@ def main():
         asyncio.run(serve(arguments.serve))
         return
     os.environ.update(AWS_ACCESS_KEY_ID="AKIDEXAMPLE", AWS_SECRET_ACCESS_KEY="none", AWS_EC2_METADATA_DISABLED="true")
-    arms, rounds, cpus = asyncio.run(run(arguments))
-    table = told(arms, rounds, cpus)
+    rounds, cpus = asyncio.run(run(arguments))
+    table = told(rounds, cpus)
     if not arguments.dry:
-        given = {name: getattr(arguments, name) for name in ("rounds", "seconds", "latency", "rate")}
+        given = {name: getattr(arguments, name) for name in ("rounds", "seconds", "latency", "rate", "switch")}
         machine.write("bedrock", {**given, "callers": CALLERS, "median": table, "rounds_raw": rounds, "cpu_raw": cpus})
 
 

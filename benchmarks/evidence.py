@@ -105,14 +105,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="directory with the data sets")
     parser.add_argument("--section", choices=("support", "pipeline", "all"), default="all")
-    parser.add_argument("--limit", type=int, default=10_000, help="rows per language")
+    parser.add_argument("--limit", type=int, default=10_000, help="rows per language, for support")
+    parser.add_argument("--per-paragraph", type=int, default=2, help="questions per paragraph, for pipeline")
     parser.add_argument("--seed", type=int, default=6)
     options = parser.parse_args()
     results = {}
     if options.section != "pipeline":
         results["support"] = section_support(options.data, options.limit, options.seed)
     if options.section != "support":
-        results["pipeline"] = evidence_pipeline.section(options.data, min(options.limit, 2000), options.seed)
+        results["pipeline"] = evidence_pipeline.section(options.data, options.per_paragraph, options.seed)
     print(machine.write("evidence", machine.read("evidence") | results))
 
 

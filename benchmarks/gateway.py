@@ -147,9 +147,9 @@ def known_app(db: str, texts: list[str], tenants: str):
     from yamabiko import Policy, open_cache
     from yamabiko.embedders.local import LocalEmbedder
     from yamabiko.gateway.app import Gateway
+    from yamabiko.gateway.building import dialects
     from yamabiko.gateway.proxy import Proxy, Upstream
     from yamabiko.gateway.routes import Routes
-    from yamabiko.gateway.serving import dialects
     from yamabiko.gateway.tenants import Tenants, table_of
     from yamabiko.settings import GatewaySettings
 

@@ -128,8 +128,9 @@ class TestOpenAI:
         assert ask(x_yamabiko_tenant="other") != first
         assert ask(x_yamabiko_user="hana") != first
         assert ask(x_yamabiko_knowledge="v2") != first
-        with pytest.raises(NotStored):
+        with pytest.raises((NotStored, openai.APIConnectionError)) as raised:  # openai 2 makes its own of all errors
             ask(cache_control="only-if-cached", x_yamabiko_tenant="third")
+        assert isinstance(raised.value if openai.__version__ >= "3" else raised.value.__cause__, NotStored)
         assert ask() == renewed  # the newer answer is kept
         assert not any(name.startswith("x-yamabiko") for call in upstream.calls() for name in call["headers"])
 
@@ -168,7 +169,7 @@ class TestOpenAI:
     @pytest.mark.parametrize("order", [{"cut_after": 2}, {"malformed": 2}, {"no_done": True}], ids=str)
     def test_a_broken_stream_is_not_stored(self, chat, upstream, order):
         told = {"model": str(order), "messages": said("Broken?"), "stream": True}
-        with suppress(openai.APIError, httpx2.HTTPError, json.JSONDecodeError):  # as without a cache
+        with suppress(openai.APIError, httpx.HTTPError, httpx2.HTTPError, json.JSONDecodeError):  # as without a cache
             list(chat.chat.completions.create(**told, extra_headers=ordered(**order)))
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chat.chat.completions.create(**told))
         assert asked(upstream, json.dumps(str(order))[1:-1]) == 2

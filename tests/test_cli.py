@@ -21,6 +21,7 @@ from loopback import Answer, serving
 from yamabiko import Reply, Request, open_sync_cache
 from yamabiko.cli import main
 from yamabiko.settings import settings_table
+from yamabiko.types import Source
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 EXACT_ONLY = {"YAMABIKO_EMBEDDER__KIND": "none"}
@@ -63,7 +64,9 @@ def filled():
     """The URL of a cache with three entries: two of tenant acme, one of these tagged."""
     with open_sync_cache("sqlite:///cache.db", embedder="none") as cache:
         for question, tenant, tags in ((RESET, "acme", ["help"]), ("返品できますか？", "acme", []), ("Who?", "", [])):
-            reply = Reply(text=f"Answer to {len(question)}.", sources=("doc:1",), chunk_lengths=(7, 5))
+            reply = Reply(
+                text=f"Answer to {len(question)}.", sources=(Source("doc:1", "v1", base="KB1"),), chunk_lengths=(7, 5)
+            )
             assert cache.remember(cache.lookup(Request(question, tenant=tenant, tags=tags, model="m")), reply)
     return "sqlite:///cache.db"
 
@@ -109,7 +112,7 @@ def test_every_command_and_option_is_documented():
 def test_a_missing_command_or_option_is_noticed():
     text = DOCS.read_text(encoding="utf-8")
     assert undocumented(main, text.replace("| `--dry-run` |", "")) == [
-        f"{command} --dry-run" for command in ("purge", "import", "migrate", "reindex", "sign")
+        f"{command} --dry-run" for command in ("purge", "import", "migrate", "reindex", "sign", "warm")
     ]
     assert undocumented(main, text.replace("## `yamabiko check`", "## check"))[0] == "check"
     assert undocumented(main, text.replace("`--settings", "`--sets")) == ["--settings"]
@@ -280,6 +283,9 @@ def test_purge_asks_first(filled):
         (["--tag", "help", "--tenant", "other"], 0),
         (["--model", "m"], 3),
         (["--source", "doc:1", "--tenant", "acme"], 2),
+        (["--source", "doc:1", "--digest", "v1"], 0),
+        (["--source", "doc:1", "--digest", "v2", "--base", "KB1"], 3),
+        (["--base", "KB2"], 0),
         (["--user", "ann"], 0),
         (["--id", "ab" * 32], 0),
         (["--dead"], 0),
@@ -295,6 +301,8 @@ def test_purge_by_condition(filled, conditions, removed):
 def test_purge_needs_a_condition(filled):
     assert failed(run("--url", filled, "purge", "--yes"), 2, "--all")
     assert failed(run("--url", filled, "purge", "--yes", "--all", "--dead"), 2, "--all")
+    for wrong in (["--digest", "v1"], ["--digest", "", "--source", "doc:1"], ["--digest", "v1", "--base", "KB1"]):
+        assert failed(run("--url", filled, "purge", "--yes", *wrong), 2, "--source")
 
 
 # export and import.

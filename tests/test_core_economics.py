@@ -68,6 +68,17 @@ def test_without_a_price_for_cached_input_it_costs_as_much_as_other_input():
     assert PRICES.cost_usd(Usage(input_tokens=10, cached_input_tokens=10), "nova-pro") == pytest.approx(8e-6)
 
 
+def test_what_a_provider_takes_into_its_cache_costs_more_and_is_a_part_of_the_input():
+    usage = Usage(input_tokens=1000, cached_input_tokens=100, output_tokens=0)
+    plain = PRICES.cost_usd(usage, "claude-haiku-4-5")
+    assert PRICES.cost_usd(usage, "claude-haiku-4-5", written=(200, 0)) == pytest.approx(plain + 200 * 0.25e-6)
+    assert PRICES.cost_usd(usage, "claude-haiku-4-5", written=(0, 200)) == pytest.approx(plain + 200 * 1.0e-6)
+    assert PRICES.cost_usd(usage, "jp.claude-haiku-4-5", written=(8, 0)) == pytest.approx(
+        PRICES.cost_usd(usage, "jp.claude-haiku-4-5") + 8 * 0.275e-6
+    )
+    assert PRICES.cost_usd(usage, "nova-pro", written=(500, 0)) == PRICES.cost_usd(usage, "nova-pro"), "no such price"
+
+
 def test_the_simulated_model_costs_as_much_as_haiku():
     assert PRICES.price("simulated") == PRICES.price("claude-haiku-4-5")
 
@@ -112,3 +123,18 @@ def test_no_prices_at_all_cost_nothing():
 def test_a_price_file_that_does_not_fit_says_where(text, words):
     with pytest.raises(ConfigurationError, match=words):
         parse(text)
+
+
+def test_a_price_is_verified_only_where_its_row_says_so():
+    own = parse('{"models": [{"model": "a", "input": 1, "verified": true}, {"model": "b", "input": 1}]}')
+    assert own.price("a").verified
+    assert not own.price("b").verified
+    assert not any(price.verified for price in PRICES.models.values())
+    with pytest.raises(ConfigurationError, match="verified must be true or false"):
+        parse('{"models": [{"model": "a", "input": 1, "verified": "yes"}]}')
+
+
+def test_a_file_may_have_no_models_where_it_has_prices_of_something_else():
+    assert parse('{"rates": []}').models == {}
+    with pytest.raises(ConfigurationError, match="needs a list of rows"):
+        parse('{"rate": []}')

@@ -324,8 +324,13 @@ def test_ask_and_warm_use_the_generator_of_the_settings(running, tmp_path):
     before = counts(running)
     assert "3,776" in json.loads(ran("ask", JAPANESE).stdout)["answer"]
     assert counts(running) == before
+    assert ran("get", JAPANESE, "--model", MODEL).exit_code == 0
     assert "3,776" in json.loads(ran("ask", QUESTION).stdout)["answer"]
     assert counts(running) == [before[0] + 1, before[1] + 1, before[2]]
+    assert json.loads(ran("ask", JAPANESE, "--knowledge", "2026-11").stdout)["stored"]
+    environ["YAMABIKO_GENERATOR__MAX_DOCUMENTS"] = "2"  # another search: nothing of the first one's is served
+    assert json.loads(ran("ask", JAPANESE).stdout)["stored"]
+    assert counts(running) == [before[0] + 3, before[1] + 3, before[2]]
     running.fail("Converse", Failure.error("AccessDeniedException"))
     refused = ran("ask", "Who may ask?")
     assert refused.exit_code == 3

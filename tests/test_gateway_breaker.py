@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from yamabiko.errors import EmbeddingError
-from yamabiko.gateway.breaker import FAILURES, PATIENCE_SECONDS, PAUSE_SECONDS, Guarded
+from yamabiko.gateway.breaker import FAILURES, PATIENCE_SECONDS, PAUSE_SECONDS, Guarded, guarded
+from yamabiko.ports import Metered
 from yamabiko.testing import FakeEmbedder
 
 
@@ -67,6 +68,25 @@ def test_a_success_forgets_earlier_failures():
         asked(guarded, FAILURES - 1)
         embedder.ill = "no"
         assert asked(guarded, 1) == []
+
+
+class Paid(FakeEmbedder):
+    """Counts what it is sent."""
+
+    priced_as = "titan-embed-text-v2"
+    input_tokens = 0
+
+    async def embed(self, texts, /):
+        self.input_tokens += sum(map(len, texts))
+        return await super().embed(texts)
+
+
+def test_what_an_embedder_has_counted_is_seen_through_it():
+    behind = guarded(Paid())
+    assert asked(behind, 2) == []
+    assert isinstance(behind, Metered)
+    assert (behind.priced_as, behind.input_tokens) == ("titan-embed-text-v2", 2 * len("a question"))
+    assert not isinstance(guarded(FakeEmbedder()), Metered)
 
 
 @pytest.mark.parametrize(("waited", "counts"), [(PATIENCE_SECONDS, True), (PATIENCE_SECONDS / 2, False)])

@@ -10,6 +10,7 @@ from yamabiko import Reply
 from yamabiko.errors import InvalidRequest
 from yamabiko.types import Usage
 from yamabiko.wire.dialects.chat import Chat
+from yamabiko.wire.openai import UNTYPED
 from yamabiko.wire.sse import Event, Parser
 
 CHAT = Chat()
@@ -232,6 +233,12 @@ class TestRequests:
             ),
             ({"messages": [{"role": "user", "content": [{"type": "file"}]}]}, "the conversation holds a file"),
             ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "the conversation holds more than text"),
+            ({"messages": [{"role": "user", "content": [{"text": "hi"}]}]}, UNTYPED),
+            ({"messages": [{"role": "user", "content": ["hi"]}]}, UNTYPED),
+            (
+                {"messages": [{"role": "system", "content": [{"text": "hi"}]}, {"role": "user", "content": "x"}]},
+                UNTYPED,
+            ),
         ],
     )
     def test_what_bypasses_the_cache_says_why(self, body, why):

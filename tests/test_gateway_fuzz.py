@@ -144,8 +144,6 @@ def without_nulls(value):
         return [without_nulls(one) for one in value]
     if isinstance(value, dict):
         kept = {name: without_nulls(one) for name, one in value.items() if one is not None}
-        if isinstance(kept.get("text"), str):
-            kept = {"type": "text"} | kept  # what a part of a message is read as where it doesn't say
         return {name: one for name, one in kept.items() if one != {}}
     return value
 

@@ -21,7 +21,8 @@ from upstreams.processes import running_gateway, running_upstream
 from yamabiko import Policy, Reply, Request, open_cache
 from yamabiko.errors import StoreUnavailable
 from yamabiko.gateway.exchange import Caller, Exchange, Refused, asking
-from yamabiko.gateway.metrics import METRICS, Metrics, level_of, metrics_table
+from yamabiko.gateway.metrics import METRICS, Metrics, metrics_table
+from yamabiko.gateway.outcomes import level_of
 from yamabiko.gateway.scrape import Scrape, bury_dead
 from yamabiko.learn.namespaces import namespace_of
 from yamabiko.telemetry import Event

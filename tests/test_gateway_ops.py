@@ -9,7 +9,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from upstreams.processes import chat, running_gateway, running_upstream
-from yamabiko import Policy, open_cache
+from yamabiko import Policy, Reply, Request, open_cache
 from yamabiko.errors import EmbeddingError, StoreUnavailable
 from yamabiko.gateway.keys import Table, lines_for
 from yamabiko.gateway.openapi import document
@@ -18,9 +18,10 @@ from yamabiko.gateway.tenants import Tenants
 from yamabiko.settings import Settings
 from yamabiko.stores.memory import MemoryStore
 from yamabiko.testing import FakeClock, FakeEmbedder
+from yamabiko.types import Source
 
 ACME, ALICE, BOB, GLOBEX = "yamabiko-acme", "yamabiko-alice", "yamabiko-bob", "yamabiko-globex"
-ADMIN, ADMIN_OF_ACME = "yamabiko-admin", "yamabiko-acme-admin"
+ADMIN, ADMIN_OF_ACME, HR = "yamabiko-admin", "yamabiko-acme-admin", "yamabiko-hr"
 
 
 def table_text():
@@ -199,7 +200,10 @@ class TestEntries:
         assert code(self.remove(gateway, ADMIN, "")) == (400, "invalid_query")
         assert code(self.remove(gateway, ADMIN_OF_ACME, "")) == (400, "invalid_query")
 
-    @pytest.mark.parametrize("query", ["?everything=true", "?id=", "?tag=a&tag=b", "?id=%ff", "?dead=1", "?id"])
+    @pytest.mark.parametrize(
+        "query",
+        ["?digest=v1", "?digest=v1&base=KB1", "?everything=true", "?id=", "?tag=a&tag=b", "?id=%ff", "?dead=1", "?id"],
+    )
     def test_another_query_is_a_400(self, gateway, query):
         assert code(self.remove(gateway, ADMIN, query)) == (400, "invalid_query")
 
@@ -207,6 +211,71 @@ class TestEntries:
     def test_only_an_admin_key_will_do(self, gateway, key, status):
         assert self.remove(gateway, key, "?model=m").status_code == status
         assert call(gateway, "GET", "/yamabiko/stats", key).status_code == status
+
+
+class TestDocuments:
+    """By what answers were made from. In process: no chat completion says that."""
+
+    QUESTIONS = ("one", "two", "三")
+
+    def asked(self, *requests):
+        """What each request, a method, a path, a query and a key, comes to; then which answers are still there."""
+
+        async def run():
+            async with open_cache("memory://", policy=Policy(semantic=False), embedder="none") as cache:
+                table = Table.parse(table_text() + lines_for(HR, tenant="acme", permissions=["人事"]))
+                tenants = Tenants(lambda: table)
+                ops = Ops(lambda: cache, tenants, tenants)
+                labelled = Source("s3://人事.txt", base="KB2", labels=("人事",))
+                for question, tenant, source in (
+                    ("one", "acme", Source("s3://a", "v1", base="KB1")),
+                    ("two", "globex", Source("s3://a", "v2", base="KB1")),
+                    ("三", "acme", labelled),
+                ):
+                    miss = await cache.lookup(Request(question, tenant=tenant, permissions=["人事"]))
+                    entry = await cache.remember(miss, Reply(text=question, sources=(source,)))
+                told = []
+                for method, path, query, key in requests:
+                    sent = []
+
+                    async def send(message, sent=sent):
+                        sent.append(message)
+
+                    await ops(
+                        {
+                            "method": method,
+                            "raw_path": path.replace("{id}", entry.id).encode(),
+                            "query_string": query.encode(),
+                            "headers": [(b"authorization", b"Bearer " + key.encode())],
+                            "client": ("127.0.0.1", 1),
+                        },
+                        None,
+                        send,
+                    )
+                    told.append((sent[0]["status"], json.loads(sent[1]["body"])))
+                return told, [entry.reply.text async for entry in cache.entries()]
+
+        return asyncio.run(run())
+
+    def removed(self, query, key=ADMIN):
+        [(status, said)], left = self.asked(("DELETE", "/yamabiko/entries", query, key))
+        assert status == 200
+        assert said == {"removed": 3 - len(left)}
+        return left
+
+    def test_by_base_and_by_a_documents_state(self):
+        assert self.removed("source=s3%3A%2F%2Fa") == ["三"]
+        assert self.removed("source=s3%3A%2F%2Fa&digest=v2") == ["two", "三"]
+        assert self.removed("base=KB1") == ["三"]
+        assert self.removed("base=KB1", ADMIN_OF_ACME) == ["two", "三"]
+        assert self.removed("base=KB2&source=s3%3A%2F%2Fa") == ["one", "two", "三"]
+
+    def test_what_is_known_of_an_entry_is_for_those_who_may_read_its_documents(self):
+        path = "/yamabiko/entries/{id}"
+        told, _ = self.asked(*(("GET", path, "", key) for key in (ACME, HR, GLOBEX, ADMIN_OF_ACME)))
+        assert [status for status, _ in told] == [404, 200, 404, 200]
+        assert told[0] == told[2]
+        assert told[1][1]["sources"][0]["labels"] == ["人事"]
 
 
 class TestStats:

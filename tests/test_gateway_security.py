@@ -16,6 +16,7 @@ from yamabiko.gateway.keys import lines_for
 PAGE = Path(__file__).parents[1] / "docs" / "security.md"
 TESTS = Path(__file__).parent
 ACME, ALICE, BOB, GLOBEX = "yamabiko-acme", "yamabiko-alice", "yamabiko-bob", "yamabiko-globex"
+HR, BOTH = "yamabiko-hr", "yamabiko-both"
 ADMIN, ADMIN_OF_ACME = "yamabiko-admin", "yamabiko-acme-admin"
 SERVERS_KEY = "sk-of-the-server"
 SECRET = "zanzibar-4711"
@@ -32,7 +33,12 @@ def gateway(upstream, tmp_path_factory):
     folder = tmp_path_factory.mktemp("security")
     lines = [lines_for(ACME, tenant="acme"), lines_for(GLOBEX, tenant="globex")]
     lines += [lines_for(ALICE, tenant="acme", user="alice"), lines_for(BOB, tenant="acme", user="bob")]
-    lines += [lines_for(ADMIN, tenant="*", role="admin"), lines_for(ADMIN_OF_ACME, tenant="acme", role="admin")]
+    lines += [
+        lines_for(HR, tenant="acme", permissions=["hr"]),
+        lines_for(BOTH, tenant="acme", permissions=["hr", "it"]),
+    ]
+    lines += ["[trusted]\npeers = ['127.0.0.1']\n"]
+    lines[:0] = [lines_for(ADMIN, tenant="*", role="admin"), lines_for(ADMIN_OF_ACME, tenant="acme", role="admin")]
     (folder / "tenants.toml").write_text("".join(lines))
     settings = {
         "gateway__tenants_path": folder / "tenants.toml",
@@ -75,6 +81,36 @@ def told(response):
     varying = {"date", "x-request-id", "cache-status", "set-cookie", "content-length"}
     headers = {name: value for name, value in response.headers.items() if name not in varying}
     return response.status_code, headers, re.sub(r'key="[0-9a-f]*"', "", response.headers.get("cache-status", ""))
+
+
+class TestPermissions:
+    def test_no_answer_crosses_permissions(self, gateway, upstream):
+        """Each set of permissions is a cache of its own, in both directions, whatever a body or a header claims."""
+        asked = f"Who earns {SECRET}?"
+        told = {"x-yamabiko-tenant": "acme"}
+        callers = [
+            {"authorization": f"Bearer {ACME}"},
+            {"authorization": f"Bearer {HR}"},
+            {"authorization": f"Bearer {BOTH}"},
+            {**told, "x-yamabiko-permissions": "it"},
+            {**told, "x-yamabiko-permissions": "hr,it,人事".encode()},
+        ]
+        answers = [gateway.ask(asked, headers=headers) for headers in callers]
+        assert not any(map(is_hit, answers))
+        assert len({answer.json()["id"] for answer in answers}) == len(callers)
+        again = [gateway.ask(asked, headers=headers) for headers in callers]
+        assert all(map(is_hit, again))
+        assert [one.headers["x-yamabiko-entry"] for one in again] == [
+            one.headers["x-yamabiko-entry"] for one in (gateway.ask(asked, headers=headers) for headers in callers)
+        ]
+        assert len({one.headers["x-yamabiko-entry"] for one in again}) == len(callers)
+        same = gateway.ask(asked, headers={**told, "x-yamabiko-permissions": "it , hr"})
+        assert same.headers["x-yamabiko-entry"] == again[2].headers["x-yamabiko-entry"], "the same, held by another way"
+        for claim in ({"permissions": ["hr"]}, {"metadata": {"permissions": ["hr"]}}):
+            assert not is_hit(ask(gateway, asked, GLOBEX, **claim))
+        claimed = gateway.ask(asked, headers={"authorization": f"Bearer {ACME}", "x-yamabiko-permissions": "hr"})
+        assert claimed.headers["x-yamabiko-entry"] == again[0].headers["x-yamabiko-entry"]
+        assert "x-yamabiko-permissions" not in str(upstream.calls())
 
 
 class TestOtherTenants:

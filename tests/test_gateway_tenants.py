@@ -124,6 +124,10 @@ class TestTheTable:
             (f"[[keys]]\nhash = '{'0' * 64}'\ntenant = '*'", "letters"),
             (f"[[keys]]\nhash = '{'0' * 64}'\ntenant = 'a'\nrole = 'root'", "role"),
             (f"[[keys]]\nhash = '{'0' * 64}'\ntenant = 'a'\nexpires = 'soon'", "date and time"),
+            (f"[[keys]]\nhash = '{'0' * 64}'\ntenant = 'a'\npermissions = 'hr'", "list"),
+            (f"[[keys]]\nhash = '{'0' * 64}'\ntenant = 'a'\npermissions = ['h,r']", "comma"),
+            (f"[[keys]]\nhash = '{'0' * 64}'\ntenant = '*'\nrole = 'admin'\npermissions = ['hr']", "asks no model"),
+            ("[trusted]\npermissions_header = 'x-groups'", "x-yamabiko-"),
             (f"[[keys]]\nhash = '{'0' * 64}'\ntenant = 'a'\n" * 2, "same hash"),
             ("keys = 3", "list"),
             ("keys = [3]", "[[keys]]"),
@@ -144,6 +148,54 @@ class TestTheTable:
     def test_no_name_of_a_new_key_can_break_out_of_its_line(self):
         with pytest.raises(ConfigurationError):
             lines_for(ACME, tenant='a"\nrole = "admin')
+
+
+class TestPermissions:
+    LABELS = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters=","), min_size=1, max_size=20)
+
+    @given(st.lists(LABELS, max_size=5))
+    def test_a_key_holds_what_its_line_says(self, labels):
+        caller = tenants(lines_for(ACME, tenant="acme", permissions=labels))(bearer(ACME))
+        assert caller.permissions == tuple(sorted(set(labels)))
+
+    @given(st.lists(LABELS, max_size=5))
+    def test_a_proxy_says_what_a_caller_holds(self, labels):
+        line = ", ".join(labels).encode()
+        scope = asked_with(("x-yamabiko-tenant", "initech"))
+        scope["headers"].append((b"x-yamabiko-permissions", line))
+        assert tenants()(scope).permissions == tuple(sorted(set(labels)))
+
+    @pytest.mark.parametrize("lines", [(b"hr", b"it"), (b"\xff",), (b"hr,,it",), (b"h\x01",), (b",",), (b"a" * 129,)])
+    def test_it_says_so_once_and_readably(self, lines):
+        scope = asked_with(("x-yamabiko-tenant", "initech"))
+        scope["headers"] += [(b"x-yamabiko-permissions", line) for line in lines]
+        assert refusal(tenants(), scope) == (400, "bad_identity")
+        too_many = ",".join(map(str, range(101)))
+        scope = asked_with(("x-yamabiko-tenant", "initech"), ("x-yamabiko-permissions", too_many))
+        assert refusal(tenants(), scope) == (400, "bad_identity")
+
+    def test_nobody_else_may_and_nobody_without_a_tenant(self):
+        held = ("x-yamabiko-permissions", "hr")
+        assert refusal(tenants(), asked_with(held, client=("10.0.0.1", 1))) == (403, "not_trusted")
+        assert refusal(tenants(), asked_with(held)) == (400, "bad_identity")
+        own = tenants("unknown = 'own'")
+        assert refusal(own, asked_with(held, ("authorization", "Bearer sk-one"))) == (403, "not_trusted")
+
+    def test_a_key_has_those_of_its_line_whatever_a_header_says(self):
+        scope = asked_with(("x-yamabiko-permissions", "hr"), ("authorization", f"Bearer {ACME}"))
+        assert tenants()(scope).permissions == ()
+        assert tenants()(bearer(ACME)).permissions == ()
+
+    def test_no_label_of_a_new_key_can_break_out_of_its_line(self):
+        for label in ("\\", "']", '"', '"]#', "人事 部"):
+            assert Table.parse(lines_for(ACME, tenant="acme", permissions=[label])).keys[0].permissions == (label,)
+        for label in ('a"]\nrole = "admin', "ü\u2028", "", " hr", "h,r"):
+            with pytest.raises(ConfigurationError, match="printable"):
+                lines_for(ACME, tenant="acme", permissions=[label])
+
+    def test_they_are_not_shown(self):
+        table = Table.parse(lines_for(ACME, tenant="acme", permissions=["secret-project"]))
+        assert "secret-project" not in repr(table) + repr(Tenants(lambda: table)(bearer(ACME)))
 
 
 class TestTheFile:

@@ -184,7 +184,9 @@ NO_ANSWER = {
     "nothing": "",
     "half a status": "HTTP/1.1 2",
     "half a header": HEAD + "content-le",
-    "no HTTP": "220 mail.example.com ESMTP\r\n",
+}
+NO_HTTP = {
+    "another protocol": "220 mail.example.com ESMTP\r\n",
     "a bad header": "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
     "two lengths": HEAD + "content-length: 2\r\ncontent-length: 3\r\n\r\n{}",
 }
@@ -204,6 +206,13 @@ class TestBrokenConnections:
         response = asking({"raw": NO_ANSWER[name]})
         assert (response.status_code, error_of(response)) == (502, "upstream_broken")
         assert asking.calls() == 2
+        asking.assert_nothing_is_stored()
+
+    @pytest.mark.parametrize("name", NO_HTTP)
+    def test_what_cannot_be_read_has_come_all_the_same(self, asking, name):
+        response = asking({"raw": NO_HTTP[name]})
+        assert (response.status_code, error_of(response)) == (502, "upstream_broken")
+        assert asking.calls() == 1
         asking.assert_nothing_is_stored()
 
     def test_an_endless_header(self, asking):

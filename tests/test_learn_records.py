@@ -389,7 +389,8 @@ def test_records_hold_numbers_digests_and_nothing_else():
     """Whoever adds a field has to think whether it can hold a text."""
     fields = {kind.__name__: set(kind.__struct_fields__) for kind in (Drawn, Judged, Counted, Imported, Transition)}
     assert fields == {
-        "Drawn": {"trial", "drawing", "score", "similarity", "entry", "question", "served", "at", "population"},
+        "Drawn": {"trial", "drawing", "score", "similarity", "entry", "question", "served", "at", "population"}
+        | {"alone", "log_odds", "verifier"},
         "Judged": {"trial", "entry", "correct", "how", "at"},
         "Counted": {"drawing", "requests", "audited"},
         "Imported": {"batch", "drawing", "scores", "correct", "requests", "at"},

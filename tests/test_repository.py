@@ -200,9 +200,9 @@ def test_both_readmes_give_the_same_code():
 
 
 def test_each_make_target_that_a_page_names_exists():
-    targets = set(re.findall(r"^([a-z]+):", PAGES["Makefile"], flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", PAGES["Makefile"], flags=re.MULTILINE))
     named = {
-        name: set(re.findall(r"^make ([a-z]+)", "\n".join(commands(page)), flags=re.MULTILINE))
+        name: set(re.findall(r"^make ([a-z-]+)", "\n".join(commands(page)), flags=re.MULTILINE))
         for name, page in PAGES.items()
         if name.endswith(".md")
     }

@@ -109,12 +109,21 @@ def test_a_tool_result_is_not_matched_by_meaning():
         ({"type": "container_upload", "file_id": "private"}, "a file"),
         ({"type": "private_block_of_next_year"}, "more than text"),
         ({"type": ["private"]}, "more than text"),
+        ({"text": "private"}, "a part that doesn't say its type"),
+        ({"type": None, "text": "private"}, "a part that doesn't say its type"),
+        ("private", "a part that doesn't say its type"),
     ],
 )
 def test_what_is_not_text_bypasses_the_cache_wherever_it_stands(block, held):
     held_first = [{"role": "user", "content": [block]}, *TURNS[1:]]
     for messages in (held_first, [*TURNS[:2], {"role": "user", "content": [{"type": "text", "text": "Hi"}, block]}]):
         assert request_from({**BODY, "messages": messages}).bypass == f"a message holds {held}"
+
+
+@pytest.mark.parametrize("system", [[{"text": "Be brief."}], ["Be brief."]])
+def test_a_system_prompt_in_parts_that_the_vendor_refuses_bypasses_the_cache(system):
+    assert request_from({**BODY, "system": system}).bypass == "a message holds a part that doesn't say its type"
+    assert request_from({**BODY, "system": [{"type": "text", "text": "Be brief."}]}).bypass == ""
 
 
 def test_a_container_that_the_vendor_keeps_bypasses_the_cache():

@@ -1,7 +1,7 @@
 """Whatever comes in, Bedrock's wire either reads it or says ``InvalidRequest``; what it reads has a key and is told again."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from yamabiko.core.admit import refusal_to_store
@@ -36,6 +36,7 @@ MESSAGES = st.lists(
 
 
 @given(BODIES, MESSAGES, st.booleans())
+@example({"additionalModelRequestFields": []}, [], True)
 @settings(max_examples=300, deadline=None)
 def test_arguments_are_read_or_refused_and_what_is_read_can_be_asked_for_again(body, messages, likely):
     try:

@@ -149,6 +149,8 @@ def test_fields_that_change_no_answer_do_not_split_the_cache(field, value):
         ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "private"}]}, *TURNS]}, "a message holds a file"),
         ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "a message holds audio"),
         ({"input": [{"role": "user", "content": [{"type": ["private"]}]}]}, "a message holds more than text"),
+        ({"input": [{"role": "user", "content": [{"text": "private"}]}]}, "a message holds a part that doesn't say its type"),
+        ({"input": [{"role": "user", "content": ["private"]}]}, "a message holds a part that doesn't say its type"),
     ],
 )  # fmt: skip
 def test_what_must_not_be_cached_bypasses_with_a_reason_that_holds_no_text(given, why):

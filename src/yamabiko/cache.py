@@ -20,7 +20,7 @@ from yamabiko.claims import Claims, Lease
 from yamabiko.core.economics import Prices
 from yamabiko.core.key import Place
 from yamabiko.core.signing import SigningKeys
-from yamabiko.errors import ConfigurationError, InvalidRequest, NotStored
+from yamabiko.errors import InvalidRequest, NotStored
 from yamabiko.flight import Background, Flight, Pieces, was_handed_over
 from yamabiko.gating import GatedLookup
 from yamabiko.learn.learner import Learner
@@ -44,9 +44,9 @@ from yamabiko.types import (
     Request,
     Selector,
     StoreStats,
-    Vector,
 )
 from yamabiko.unwritten import Unwritten
+from yamabiko.wire.cache_writes import cache_writes
 
 _Begun: TypeAlias = tuple[Outcome, Watch]
 RENEWAL_PAUSE_SECONDS = 5.0
@@ -78,7 +78,7 @@ class Cache:
     ) -> None:
         self.store, self.embedder, self.policy = store, embedder, policy
         self._prices, self._learner, self._hooks, self._clock = prices, learner, tuple(hooks), clock
-        attest = Attest(signing_keys, self._vector_of)
+        attest = Attest(signing_keys, lambda text: self._lookup.vector_of(text))  # noqa: PLW0108 - which is made below
         unwritten = Unwritten(store, timeout_seconds=times.timeout_seconds)
         self._lookup = GatedLookup(
             store,
@@ -206,20 +206,20 @@ class Cache:
         model: str | None = None,
         source: str | None = None,
         base: str | None = None,
+        digest: str | None = None,
         dead: bool = False,
         everything: bool = False,
     ) -> int:
         """Remove the entries that fit all given conditions, with their questions and vectors; how many went.
 
-        ``dead=True``: only those past their life. Else, what fits and is being made by any process is not stored.
-        Raises ``ConfigurationError`` where no condition is given and ``everything`` is not True.
+        ``dead=True``: only those past their life. ``digest``, of a source: see ``invalidate``. What fits and is being
+        made by any process is not stored. Raises ``ConfigurationError`` without a condition or ``everything=True``.
         """
         model = None if model is None else self.policy.model_families.get(model, model)
         at = self._clock() if dead else None
-        selector = Selector(id=id, tag=tag, tenant=tenant, user=user, model=model, source=source, base=base, dead_at=at)
-        if selector == Selector() and not everything:
-            raise ConfigurationError("purge() needs a condition, such as tag=..., or everything=True")
-        return await self._removing.purge(selector)
+        whose = Selector(id=id, tag=tag, tenant=tenant, user=user, model=model, dead_at=at)
+        selector = replace(whose, source=source, base=base, except_digest=digest)
+        return await self._removing.purge(selector, everything=everything)
 
     async def invalidate(self, source: str = "", *, base: str = "", digest: str = "", mode: Mode = "remove") -> int:
         """A document has changed, or a whole knowledge base: serve no answer made from it; of how many this was true.
@@ -377,7 +377,7 @@ class Cache:
             reply,
             model=model,
             latency_seconds=reply.latency_seconds or seconds,
-            cost_usd=reply.cost_usd or self._prices.cost_usd(reply.usage, model),
+            cost_usd=reply.cost_usd or self._prices.cost_usd(reply.usage, model, written=cache_writes(reply)),
         )
 
     # Step 9: storing, after the reply has left.
@@ -425,9 +425,6 @@ class Cache:
             return stored_as, await self._generate_and_keep(stored_as, generate, "renew", lease)
 
         await self._flight.once(("renew", hit.entry.id), make)  # one renewal, however it was asked
-
-    async def _vector_of(self, text: str) -> Vector | None:
-        return await self._lookup.vector_of(text)
 
     def _forged(self, entry: Entry, key: Key) -> None:
         """Somebody without a key has written to the store: told, and the pair left out for a while."""

@@ -91,8 +91,11 @@ class Claims:
     async def purged(self, miss: Miss) -> int:
         """The last purge by anybody: a generation that was begun before it is not for who asks after it.
 
-        Where the store can't say, all who hear so are alike.
+        A store that is ``Dated`` has said it with the miss, before anything was looked for by meaning. Where the store
+        can't say, all who hear so are alike.
         """
+        if miss.fence is not None:
+            return miss.fence
         if self._shared is None or _unknown_age(miss):
             return -1
         try:

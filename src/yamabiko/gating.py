@@ -12,10 +12,11 @@ from typing import Any
 
 from yamabiko.core.key import Place
 from yamabiko.errors import VerifierError
-from yamabiko.lookup import Lookup, Outcome, failure, within
+from yamabiko.lookup import Lookup, Outcome
 from yamabiko.ports import Gate
 from yamabiko.telemetry import Watch
 from yamabiko.types import PLAIN, Candidate, Controls, Hit, Key, Miss, MissReason, Request
+from yamabiko.verifying import failure, within
 
 
 class GatedLookup(Lookup):

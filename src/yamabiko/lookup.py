@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias
 
 from yamabiko.attest import Attest, Refusal
 from yamabiko.core.controls import may_be_drawn, not_by_meaning, stricter_modes, tightened, unwanted
-from yamabiko.core.decide import decide, guard_modes, search_floor
+from yamabiko.core.decide import guard_modes, search_floor
 from yamabiko.core.freshness import freshness
 from yamabiko.core.guards import GUARDS
 from yamabiko.core.key import Place, place_of, principal
 from yamabiko.core.personal import personal
 from yamabiko.core.score import MIN_SCORE, model_for
 from yamabiko.core.states import Position, State
-from yamabiko.errors import ConfigurationError, EmbeddingError, StoreError, VerifierError, YamabikoError
+from yamabiko.errors import ConfigurationError, EmbeddingError, StoreError
 from yamabiko.flight import in_time
-from yamabiko.ports import Embedder, SharedState, Store, Verifier
+from yamabiko.ports import Dated, Embedder, SharedState, Store, Verifier
 from yamabiko.telemetry import Watch
 from yamabiko.types import (
     PLAIN,
@@ -42,8 +42,8 @@ from yamabiko.types import (
     Vector,
 )
 from yamabiko.unwritten import Unwritten
+from yamabiko.verifying import Verifying, failure, within
 
-T = TypeVar("T")
 Outcome: TypeAlias = Hit | Miss
 Standing: TypeAlias = Callable[[Request, Key, str], Awaitable[tuple[Policy, Position]]]
 """The policy that applies to a request, and where its namespace stands; the text is the look-up's id.
@@ -90,6 +90,7 @@ class Lookup:
         if unknown:
             raise ConfigurationError(f"there is no guard {unknown[0]!r:.60}: there are {', '.join(GUARDS)}")
         self._store = store
+        self._get = store.get_or_purged if isinstance(store, Dated) else store.get
         self._embedder = embedder
         self._policy = policy
         self._standing = standing
@@ -104,6 +105,7 @@ class Lookup:
         self._store_timeout = store_timeout_seconds
         self._embedder_timeout = embedder_timeout_seconds
         self._verifier_timeout = verifier_timeout_seconds
+        self._verifying = Verifying(verifier, timeout_seconds=verifier_timeout_seconds)
 
     # Steps 1 to 3: the very same question.
 
@@ -121,14 +123,14 @@ class Lookup:
         if not controls.read:
             return miss(key=key, reason=MissReason.CONTROL, reasons=(not_by_meaning(controls),))
         try:
-            entry, refusal = await self._entry(key)
+            entry, refusal, fence = await self._entry(key)
             refused = entry is not None and entry.id != key.hex and entry.id in await self._quarantined(key)
         except (StoreError, TimeoutError) as error:
             return miss(key=key, reason=MissReason.STORE_UNAVAILABLE, reasons=(failure("store", error),))
         if refusal is not None:  # no quarantine: the answer that is now made takes its place
             return miss(key=key, reason=MissReason.SIGNATURE, reasons=(refusal.why,))
         if entry is None:
-            return miss(key=key, reason=MissReason.ABSENT, reasons=("this very question is not stored",))
+            return miss(key=key, reason=MissReason.ABSENT, reasons=("this very question is not stored",), fence=fence)
         if refused:
             return miss(key=key, reason=MissReason.ABSENT, reasons=(_QUARANTINED,))
         now = self._clock()
@@ -147,7 +149,7 @@ class Lookup:
 
         Raises ``StoreError`` or ``TimeoutError``.
         """
-        entry, refusal = await self._entry(key)
+        entry, refusal, _ = await self._entry(key)
         if entry is None or refusal is not None or freshness(entry, self._clock()) == "dead":
             return None
         if unwanted(controls, entry, self._clock()):
@@ -157,13 +159,13 @@ class Lookup:
         candidate = Candidate(entry=entry, similarity=1.0)
         return self._hit(key, candidate, "exact", ("the very same question, answered meanwhile",))
 
-    async def _entry(self, key: Key) -> tuple[Entry | None, Refusal | None]:
-        """The entry for the very same question, and why it may not be believed; an entry of our own always may."""
+    async def _entry(self, key: Key) -> tuple[Entry | None, Refusal | None, int | None]:
+        """The very same question's entry, why it may not be believed, and without one, the last purge if it is told."""
         entry = await self._unwritten.get(key.digest)
         if entry is not None:
-            return entry, None
-        entry = await in_time(self._store_timeout, self._store.get(key))
-        return entry, None if entry is None else self._attest.refusal(entry)
+            return entry, None, None
+        found = await in_time(self._store_timeout, self._get(key))
+        return (found, self._attest.refusal(found), None) if isinstance(found, Entry) else (None, None, found)
 
     def _model_for(self, text: str) -> str:
         if self._embedder is None:
@@ -232,17 +234,17 @@ class Lookup:
     async def _decided(
         self, miss: Miss, key: Key, candidates: Sequence[Candidate], policy: Policy, position: Position
     ) -> Decision:
-        """Step 6, without those that do not lie where their store says that they do."""
+        """Steps 6 and 7, without those that do not lie where their store says that they do."""
         step = partial(
-            decide,
-            policy=policy,
+            self._verifying.decided,
+            request=miss.request,
             asked=miss.canonical.text,
+            policy=policy,
             position=position,
             model=model_for(key.scope.embedder),
             modes=stricter_modes(guard_modes(policy, miss.request.category), miss.controls),
-            verifier=self._verifier is not None,
         )
-        decision: Decision = step(candidates)
+        decision: Decision = await step(candidates)
         told: tuple[str, ...] = ()
         while self._attest.on and decision.reason is None and decision.candidates:
             out = await self._misplaced(miss, key, decision)
@@ -250,7 +252,7 @@ class Lookup:
                 break
             told += tuple(out.values())
             candidates = [found for found in candidates if found.entry.id not in out]
-            decision = step(candidates)
+            decision = await step(candidates)
         return replace(decision, reasons=(*told, *decision.reasons))
 
     async def _misplaced(self, miss: Miss, key: Key, decision: Decision) -> Mapping[str, str]:
@@ -272,7 +274,8 @@ class Lookup:
         trial = _drawn(number, miss, decision, position)
         if decision.action == "serve":
             best = decision.candidates[0]
-            return self._hit(key, best, "semantic", reasons, number=number, position=position, trial=trial)
+            tier: Tier = "semantic" if best.verified is None else "verified"
+            return self._hit(key, best, tier, reasons, number=number, position=position, trial=trial)
         miss = replace(miss, reasons=reasons, nearest=decision.candidates, trial=trial)
         if decision.action == "verify":
             return await self._verified(miss, key, decision.candidates)
@@ -353,14 +356,8 @@ class Lookup:
         return _sound(vectors, self._embedder.dim)
 
     async def _verified(self, miss: Miss, key: Key, candidates: Sequence[Candidate]) -> Outcome:
-        verdicts: Sequence[bool] = ()
-        reasons = (*miss.reasons, "the verifier said no")
-        try:
-            if self._verifier is not None:
-                asking = self._verifier.same(miss.request, candidates)
-                verdicts = await within(self._verifier_timeout, asking, VerifierError)
-        except (VerifierError, TimeoutError) as error:
-            reasons = (*miss.reasons, failure("verifier", error))
+        verdicts, why = await self._verifying.same(miss.request, candidates)
+        reasons = (*miss.reasons, why or "the verifier said no")
         for candidate, same in zip(candidates, verdicts, strict=False):
             if same is True and freshness(candidate.entry, self._clock()) != "dead":  # it may have died meanwhile
                 reasons = (*miss.reasons, "the verifier said that the answer is the same")
@@ -369,21 +366,28 @@ class Lookup:
 
 
 def _drawn(number: str, miss: Miss, decision: Decision, position: Position) -> Trial | None:
-    """Whether the best allowed candidate is to be compared with a fresh answer: by a lot, never by what it is."""
-    best = decision.candidates[0] if decision.candidates else None
-    if position.design is None or best is None or best.score is None or best.score < MIN_SCORE:
+    """Whether the best allowed candidate is to be compared with a fresh answer: by a lot, never by what it is.
+
+    Scores that are not in force draw too; where they prefer another candidate, the label is not about theirs.
+    """
+    served = decision.action == "serve"
+    first = decision.candidates[0] if decision.candidates else None
+    best = zip((position, *position.beside), (first, *decision.beside), strict=False)
+    trials = [_trial(number, where, candidate, served=served) for where, candidate in best]
+    drawn = next((trial for trial in trials if trial is not None), None)
+    if drawn is None:
         return None
-    if not position.design.draws(number, best.score):
+    beside = tuple(trial for trial in trials[1:] if trial is not None)
+    own = trials[0] or replace(drawn, design="", candidate=first if served and first is not None else drawn.candidate)
+    return replace(own, beside=beside, vector=miss.vector if served else None)
+
+
+def _trial(number: str, where: Position, best: Candidate | None, *, served: bool) -> Trial | None:
+    """The look-up as the scores of one position have drawn it; None where they have not."""
+    design, score = where.design, None if best is None else best.score
+    if design is None or best is None or score is None or score < MIN_SCORE or not design.draws(number, score):
         return None
-    return Trial(
-        id=number,
-        namespace=position.namespace,
-        design=position.design.id,
-        score=best.score,
-        candidate=best,
-        served=decision.action == "serve",
-        vector=miss.vector if decision.action == "serve" else None,
-    )
+    return Trial(id=number, namespace=where.namespace, design=design.id, score=score, candidate=best, served=served)
 
 
 def _may_see(entry: Entry, request: Request) -> bool:
@@ -399,35 +403,6 @@ def _held(miss: Miss, decision: Decision) -> Miss:
     return replace(miss, reason=MissReason.UNCONFIRMED, reasons=reasons, unconfirmed=decision.candidates[0])
 
 
-async def within(seconds: float, work: Coroutine[Any, Any, T], kind: type[EmbeddingError | VerifierError]) -> T:
-    """What somebody else's part comes to. Whatever it raises is a ``kind``: it must cost a hit and not the answer.
-
-    Raises ``TimeoutError``. The part's own message is left out, since it may quote the text.
-    """
-    task = asyncio.get_running_loop().create_task(work)
-    task.add_done_callback(_seen)
-    try:
-        await asyncio.wait({task}, timeout=seconds)
-    finally:
-        task.cancel()
-    if not task.done():
-        raise TimeoutError
-    if task.cancelled():  # from within: its own thread or client was closed
-        raise kind("it was cancelled")
-    error = task.exception()
-    if error is None:
-        return task.result()
-    if isinstance(error, YamabikoError | TimeoutError) or not isinstance(error, Exception):
-        raise error
-    raise kind(f"it raised {type(error).__name__}") from error
-
-
-def _seen(task: asyncio.Task[Any]) -> None:
-    """An error that comes when nobody waits any more needs no report of asyncio's."""
-    if not task.cancelled():
-        task.exception()
-
-
 def _sound(vectors: Sequence[Vector | None], dim: int) -> Vector | None:
     """The one vector that was asked for; raises ``EmbeddingError`` where it is none to compare with."""
     if len(vectors) != 1:
@@ -441,8 +416,3 @@ def _sound(vectors: Sequence[Vector | None], dim: int) -> Vector | None:
 def _unless_telling(miss: Miss, reason: MissReason) -> MissReason:
     """The reason, unless the exact tier's says more: the very question's answer is out of date, forged or unwanted."""
     return miss.reason if miss.reason in (MissReason.EXPIRED, MissReason.SIGNATURE, MissReason.CONTROL) else reason
-
-
-def failure(part: str, error: Exception) -> str:
-    """Says what failed; the messages of our own errors hold no text of any prompt."""
-    return f"the {part} took too long" if isinstance(error, TimeoutError) else f"the {part} failed: {error}"

@@ -220,6 +220,17 @@ class SharedState(Protocol):
         """The ids of the entries that are no answer to the question with this digest. One small read."""
 
 
+@runtime_checkable
+class Dated(Protocol):
+    """A shared store whose miss by key says as of which purge it is: optional, for where a read is a round trip."""
+
+    async def get_or_purged(self, key: Key, /) -> Entry | int | None:
+        """As ``Store.get``; where there is no entry, what ``SharedState.purged`` would say at that very moment.
+
+        None where there is none and the store can't say.
+        """
+
+
 MAX_STATE_BYTES = 1024 * 1024
 """How large a value of ``SharedState`` or an item of its logs may be."""
 
@@ -266,6 +277,44 @@ class Verifier(Protocol):
 
     async def same(self, request: Request, candidates: Sequence[Candidate], /) -> Sequence[bool]:
         """One verdict per candidate; unsure counts as False. Raises ``VerifierError``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """How a verifier's log-odds and a candidate's score become the final score, which alone is certified.
+
+    With s the log-odds of the score and v the verifier's, both cut off at +-12, the final score is
+    ``sigmoid(bias + score * s + verifier * v + doubt * min(v, 0))``. ``verifier`` is at least 0, the others may be any.
+    ``name`` tells apart all that changes v: labels and certificates count under this very mix only. The verifier is
+    asked about scores in [``low``, ``high``); any other score is final as it is. ``rows``: what was counted on public
+    pairs, (threshold, trials, wrong), thresholds falling; without them nothing is served before labels certify it.
+    """
+
+    name: str
+    bias: float
+    score: float
+    verifier: float
+    doubt: float = 0.0
+    low: float = 0.05
+    high: float = 0.998
+    rows: tuple[tuple[float, int, int], ...] = field(default=(), repr=False)
+
+
+@runtime_checkable
+class Graded(Protocol):
+    """A verifier that says how sure it is: its log-odds are weighed with the score, and the promise holds for both."""
+
+    def mix_for(self, embedder: str, /) -> Mix | None:
+        """How its log-odds are weighed for candidates of this embedder, as ``Embedder.model_for`` names it.
+
+        None where it has nothing to say; then ``same`` is asked, as any other verifier is. Fast, pure.
+        """
+
+    async def log_odds(self, request: Request, candidates: Sequence[Candidate], /) -> Sequence[float | None]:
+        """Per candidate the log-odds that its answer is right for the request; None where unsure, which is a no.
+
+        Raises ``VerifierError``.
+        """
 
 
 @runtime_checkable

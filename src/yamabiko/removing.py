@@ -35,8 +35,13 @@ class Removing:
         self._learner = learner
         self._written = written
 
-    async def purge(self, selector: Selector) -> int:
-        """Remove what fits, and keep away what is being made of it; how many entries went."""
+    async def purge(self, selector: Selector, *, everything: bool = False) -> int:
+        """Remove what fits, and keep away what is being made of it; how many entries went.
+
+        Raises ``ConfigurationError`` for all there is, unless ``everything`` says so.
+        """
+        if selector == Selector() and not everything:
+            raise ConfigurationError("purge() needs a condition, such as tag=..., or everything=True")
         self._storing.purged(selector)
         await self._written()
         purged = await self._store.purge(selector)

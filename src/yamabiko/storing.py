@@ -15,12 +15,13 @@ from yamabiko.core.freshness import lifetime, spread
 from yamabiko.core.key import principal
 from yamabiko.core.volatility import Volatility, volatility
 from yamabiko.errors import EmbeddingError, InvalidRequest, Outdated, StoreError
-from yamabiko.lookup import Lookup, failure
+from yamabiko.lookup import Lookup
 from yamabiko.ports import Store
 from yamabiko.selecting import Barriers
 from yamabiko.telemetry import Call, Hook, Watch, emit, of_write
 from yamabiko.types import Entry, Key, Miss, MissReason, Policy, Question, Reply, Selector
 from yamabiko.unwritten import Unwritten
+from yamabiko.verifying import failure
 
 
 class Storing:

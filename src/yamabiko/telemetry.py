@@ -21,9 +21,9 @@ class Event:
 
     ``outcome`` is hit or miss for look-ups, raised where no answer came (the model failed, or the caller left); for
     writes it is stored, refused (the reply is not worth keeping) or failed (the store is not well); for a label same,
-    different or unsure, of a stored answer and a fresh one; for a namespace's standing its new state, with ``why``.
-    ``key`` is the
-    first 16 hexadecimal digits of the key. ``shared`` says that the call waited for another caller's generation, in
+    different or unsure, of a stored answer and a fresh one, and ``served`` says that the stored one had been; for a
+    namespace's standing its new state, with the one ``before`` and ``why``. ``key`` is the first 16 hexadecimal digits
+    of the key. ``shared`` says that the call waited for another caller's generation, in
     this process or another one.
     ``seconds`` is the whole call, ``embed_seconds`` and ``search_seconds`` what two of its steps took. ``saved_*`` are
     what the answer had cost when it was made, less what this call took; ``spent_usd`` is what this call's generation
@@ -51,6 +51,8 @@ class Event:
     saved_usd: float = 0.0
     saved_seconds: float = 0.0
     spent_usd: float = 0.0
+    served: bool = False
+    before: str = ""
     why: str = ""
 
 
@@ -122,6 +124,7 @@ def of_label(trial: Trial, verdict: str, how: str, *, spent_usd: float = 0.0) ->
         similarity=trial.candidate.similarity,
         score=trial.score,
         namespace=trial.namespace,
+        served=trial.served,
         spent_usd=spent_usd,
         why=how,
     )

@@ -3,8 +3,7 @@
 Ten nouns carry the meaning (Request, Scope, Key, Entry, Candidate, Decision, Reply, Hit, Miss, Policy); the
 others are their parts. Texts of prompts and answers never appear in a ``repr``.
 
-Units: ``*_seconds`` are seconds, ``*_bytes`` are bytes, times are seconds UTC epoch, ``similarity`` is a cosine
-in [-1, 1].
+Units: ``*_seconds`` are seconds, ``*_bytes`` bytes, times seconds UTC epoch; ``similarity`` is a cosine in [-1, 1].
 """
 
 from __future__ import annotations
@@ -42,12 +41,12 @@ class Request:
     """What is asked of a model, with everything that changes its answer.
 
     ``messages`` may be given as one text, or as a list of ``Message`` or of dicts in OpenAI or Anthropic shape.
-    ``tools``, ``tool_choice``, ``response_format`` and ``sampling`` take any JSON value and are kept as canonical
-    JSON. ``tenant`` partitions the cache; ``user`` narrows it to one person where the request is personal;
-    ``knowledge`` is the version of the documents that stand behind the answer. ``tags`` label the stored answer
-    for later removal. ``category`` names the kind of question ("billing"): answers are shared across categories, but
-    each has labels, certificates and guards of its own. ``permissions`` are the labels that the caller holds: who may
-    read other documents is given other answers. ``bypass``, when set, says why this request must not meet the cache.
+    ``tools``, ``tool_choice``, ``response_format`` and ``sampling`` take any JSON value and are kept as canonical JSON.
+    ``tenant`` partitions the cache; ``user`` narrows it to one person where the request is personal; ``knowledge`` is
+    the version of the documents that stand behind the answer. ``tags`` label the stored answer for later removal.
+    ``category`` names the kind of question ("billing"): answers are shared across categories, but each has labels,
+    certificates and guards of its own. ``permissions`` are the labels that the caller holds: who may read other
+    documents is given other answers. ``bypass``, when set, says why this request must not meet the cache.
 
     Raises ``InvalidRequest``.
     """
@@ -221,13 +220,12 @@ class Question:
 class Entry:
     """An answer, the questions it answers, and how long it lives.
 
-    ``id`` is the hexadecimal key of the question that created it: storing the same question again replaces the
-    answer instead of adding a row. Fresh before ``expires``, usable as stale before ``stale_until``, dead after;
-    both absolute (seconds UTC epoch, ``inf`` for never). A hit never changes them.
-    ``questions`` are those that the store was asked for: the matched one from ``get`` and ``search``, all of them,
-    the creating one first, from ``entries``.
-    ``author``: for whom the answer was made, a digest; empty where nobody keeps it. ``confirmed``: whether it may be
-    served to others. ``signature``: see ``yamabiko.core.signing``; empty where no key is configured.
+    ``id`` is the hexadecimal key of the question that created it: storing the same question again replaces the answer
+    instead of adding a row. Fresh before ``expires``, usable as stale before ``stale_until``, dead after; both absolute
+    (seconds UTC epoch, ``inf`` for never). A hit never changes them. ``questions`` are those that the store was asked
+    for: the matched one from ``get`` and ``search``, all of them, the creating one first, from ``entries``. ``author``:
+    for whom the answer was made, a digest; empty where nobody keeps it. ``confirmed``: whether it may be served to
+    others. ``signature``: see ``yamabiko.core.signing``; empty where no key is configured.
     """
 
     id: str
@@ -247,9 +245,9 @@ class Entry:
 class Candidate:
     """An entry that might answer, the question of it that matched, and that question's cosine.
 
-    ``score``: what step 6 made of it, in (0, 1); None before, and where a guard refused it. ``p_correct``: the
-    probability that the answer is right, as the score was calibrated on public data. ``population``: the score without
-    what labels have said of this very entry; None where they have said nothing.
+    ``score``: of steps 6 and 7, in (0, 1); None where a guard refused it. ``p_correct``: how probable public data make
+    it that the answer is right; ``verified``: a verifier. ``population``, ``alone``: the score without labels of this
+    entry, and without the verifier; None where that is no other.
     """
 
     entry: Entry
@@ -257,6 +255,8 @@ class Candidate:
     score: float | None = None
     population: float | None = None
     p_correct: float | None = None
+    verified: float | None = None
+    alone: float | None = None
 
     @property
     def question(self) -> Question:
@@ -271,7 +271,8 @@ class Trial:
     ``id``: the look-up's, never used twice. ``namespace`` and ``design``: whose label it will be, and which design drew
     it. ``score``: the candidate's at that time, by which alone the label counts. ``served``: whether it was a hit;
     otherwise (shadow, grey zone) a fresh answer was made anyway. ``vector``: the question's, (dim,) float32, so that it
-    can become an alias; None where the fresh answer gets an entry of its own.
+    can become an alias; None where a fresh answer gets its own entry. ``beside``: as other scores drew it, not in
+    force here (an empty ``design``: the one in force did not).
     """
 
     id: str
@@ -281,6 +282,7 @@ class Trial:
     candidate: Candidate
     served: bool
     vector: Vector | None = field(default=None, repr=False, compare=False)
+    beside: tuple[Trial, ...] = field(default=(), repr=False, compare=False)
 
 
 class MissReason(StrEnum):
@@ -317,14 +319,15 @@ class MissReason(StrEnum):
 class Decision:
     """What to do with the candidates (step 6).
 
-    ``serve``: the first of ``candidates`` answers. ``verify``: ask the verifier about them, in order.
-    ``generate``: none may answer; ``reason`` says why. ``reasons`` is the chain in sentences.
+    ``serve``: the first of ``candidates`` answers. ``verify``: ask the verifier about them, in order. ``generate``:
+    none may; ``reason`` says why, ``reasons`` in sentences. ``beside``: the best candidate by each ``Position.beside``.
     """
 
     action: Literal["serve", "verify", "generate"]
     candidates: tuple[Candidate, ...] = ()
     reason: MissReason | None = None
     reasons: tuple[str, ...] = ()
+    beside: tuple[Candidate | None, ...] = ()
 
 
 Tier: TypeAlias = Literal["exact", "semantic", "verified"]
@@ -337,9 +340,8 @@ Calibration: TypeAlias = Literal["certified", "uncalibrated", "none"]
 class Hit:
     """The cache answers.
 
-    ``similarity`` is 1.0 for an exact hit. ``question`` is the stored question that matched. ``stale`` says that the
-    answer is past its expiry but within the policy's stale window. ``shared``: another process made the answer while
-    this one waited for it.
+    ``similarity`` is 1.0 for an exact hit. ``question`` is the stored question that matched. ``stale``: the answer is
+    past its expiry, within the policy's stale window. ``shared``: another process made it while this one waited.
 
     ``id`` is what ``Cache.feedback`` takes. ``score``, ``p_correct``: see ``Candidate``; None for an exact hit.
     ``calibration`` says what stands behind serving it by meaning, and ``error_upper`` is the certified upper bound on
@@ -410,8 +412,8 @@ class Selector:
     """Which entries: all the given conditions hold at once. None means "whatever".
 
     ``source``: made from the document with this URI; with ``except_digest``, from a state of it with another digest, or
-    with none known. ``base``: from a document of this knowledge base. ``dead_at``: only entries whose
-    ``stale_until`` is at or before this time. A Selector without any condition means every entry.
+    with none known. ``base``: from a document of this knowledge base. ``dead_at``: only entries whose ``stale_until``
+    is at or before this time. A Selector without any condition means every entry.
 
     Raises ``InvalidRequest`` for an ``except_digest`` without a source, or an empty one, which is no state.
     """
@@ -435,9 +437,8 @@ class Selector:
 class StoreStats:
     """Counts and sizes of a store.
 
-    ``payload_bytes`` is what the byte budget counts: replies, questions, vectors and a fixed overhead per row.
-    ``file_bytes`` is what lies on disk (0 for memory). ``evicted`` counts removals for the budget since the store was
-    made.
+    ``payload_bytes`` is what the budget counts: replies, questions, vectors, a fixed overhead per row; ``file_bytes``
+    what lies on disk (0 for memory). ``evicted`` counts removals for the budget since the store was made.
     """
 
     entries: int

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import httpx
 
+from yamabiko.gateway.building import build
 from yamabiko.gateway.proxy import Upstream
-from yamabiko.gateway.serving import build
 from yamabiko.settings import Settings
 
 PATIENCE_SECONDS = 10.0

@@ -35,13 +35,13 @@ class Held:
 
     def found(self, request: Request | None) -> Outcome | None:
         """What the cache says; None for what it can't be asked."""
-        return None if request is None else self.reach.run(lambda c: c.lookup(request, controls=self.wishes.controls))
+        return None if request is None else self.reach.run(lambda cache: self._looked_up(cache, request))
 
     async def afound(self, request: Request | None) -> Outcome | None:
         """The same for code that awaits."""
         if request is None:
             return None
-        return await self.reach.awaited(lambda c: c.lookup(request, controls=self.wishes.controls))
+        return await self.reach.awaited(lambda cache: self._looked_up(cache, request))
 
     def keep(self, outcome: Outcome | None, reply: Reply | None) -> None:
         """Keep an answer that was made for a miss."""
@@ -52,6 +52,12 @@ class Held:
         """The same for code that awaits."""
         if isinstance(outcome, Miss) and reply is not None:
             await self.reach.awaited(lambda c: c.remember(outcome, reply))
+
+    async def _looked_up(self, cache: Cache, request: Request) -> Outcome | None:
+        try:
+            return await cache.lookup(request, controls=self.wishes.controls)
+        except InvalidRequest:  # a text that no encoding can write
+            return None
 
 
 class Cached:

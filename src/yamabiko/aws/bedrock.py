@@ -78,7 +78,7 @@ class BedrockRuntime(_Runtime):
 
 
 class BedrockAgent(_Runtime):
-    """Knowledge bases; arguments and errors are those of ``BedrockRuntime``."""
+    """Knowledge bases and reranking; arguments and errors are those of ``BedrockRuntime``."""
 
     service = "bedrock-agent-runtime"
 
@@ -89,6 +89,10 @@ class BedrockAgent(_Runtime):
     async def retrieve_and_generate(self, request: Mapping[str, Any], /) -> Mapping[str, Any]:
         """RetrieveAndGenerate: boto3's keyword arguments, and its response without ResponseMetadata."""
         return await self._calls.call("retrieve_and_generate", request, _plain)
+
+    async def rerank(self, request: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """Rerank: boto3's keyword arguments, and its response without ResponseMetadata."""
+        return await self._calls.call("rerank", request, _plain)
 
     def retrieve_and_generate_stream(self, request: Mapping[str, Any], /) -> AsyncGenerator[Mapping[str, Any], None]:
         """RetrieveAndGenerateStream: boto3's events, after ``{"sessionId": ...}``, which the service sends apart."""

@@ -38,7 +38,7 @@ class Access:
     ``read_timeout_seconds`` bound each attempt: until connected, and the longest silence. ``timeout_seconds`` bounds a
     whole call, a stream too, with its retries and its wait for a thread. ``attempts`` (1 to 10) in all, for throttling,
     failures of the service and of the connection, with jittered pauses (mode ``standard``). ``limit`` (1 to 1,000):
-    calls at a time; more wait.
+    calls at a time; more wait. ``early``: the client is made at once, in its thread, and not by the first call.
     """
 
     region: str = ""
@@ -49,6 +49,7 @@ class Access:
     timeout_seconds: float = 120.0
     attempts: int = 3
     limit: int = 50
+    early: bool = False
 
     def __post_init__(self) -> None:
         for name in ("connect_timeout_seconds", "read_timeout_seconds", "timeout_seconds"):
@@ -80,6 +81,8 @@ class Calls:
         self._computing = threading.Lock()
         self._pumps: set[Pump] = set()
         self._closed = False
+        if access.early:
+            self._threads.submit(self._opened)
 
     async def call(self, operation: str, arguments: Mapping[str, Any], finish: Callable[[Any], T]) -> T:
         """What ``finish`` makes, in the thread, of the response of one operation, as the client names it.

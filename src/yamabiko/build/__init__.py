@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from yamabiko.build.generators import Generator, make_generator
+from yamabiko.build.generators import Generator, make_generator, version_of
 from yamabiko.build.locations import (
     NO_DIM,
     Location,
@@ -13,7 +13,7 @@ from yamabiko.build.locations import (
     locate,
     recorded_embedder,
 )
-from yamabiko.build.models import bedrock_access, load_prices, make_embedder, make_judge
+from yamabiko.build.models import bedrock_access, load_prices, load_tariff, make_embedder, make_judge
 from yamabiko.build.opening import Opening, open_cache, open_sync_cache
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "bedrock_access",
     "identity_of",
     "load_prices",
+    "load_tariff",
     "locate",
     "make_embedder",
     "make_generator",
@@ -34,4 +35,5 @@ __all__ = [
     "open_cache",
     "open_sync_cache",
     "recorded_embedder",
+    "version_of",
 ]

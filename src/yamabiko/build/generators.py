@@ -11,7 +11,7 @@ from yamabiko.types import Reply, Request
 
 if TYPE_CHECKING:
     from yamabiko.aws.bedrock import BedrockAgent
-    from yamabiko.generators.knowledge_base import KnowledgeBase
+    from yamabiko.generators.knowledge_base import KnowledgeBase, Search
 
 
 class Answers(Protocol):
@@ -99,30 +99,50 @@ def _on_bedrock(settings: Settings) -> Generator:
     wanted = settings.generator
     runtime = BedrockRuntime(bedrock_access(settings.bedrock))
     least = wanted.min_cache_tokens
-    guarded = f"{wanted.guardrail}:{wanted.guardrail_version}" if wanted.guardrail else ""
     model = ConverseGenerator(
         runtime,
         model=wanted.model,
-        guardrail=Guardrail(identifier=wanted.guardrail, version=wanted.guardrail_version) if guarded else None,
+        guardrail=Guardrail(identifier=wanted.guardrail, version=wanted.guardrail_version)
+        if wanted.guardrail
+        else None,
         max_tokens=wanted.max_tokens,
         caching=None if least is None else PromptCaching(min_tokens={wanted.model: least}),
         timeout_seconds=settings.bedrock.timeout_seconds,
     )
     if wanted.kind == "converse":
-        return Generator(model, runtime.close, version=guarded)
+        return Generator(model, runtime.close, version=version_of(settings))
     agent = BedrockAgent(bedrock_access(settings.bedrock, agent=True))
     base = _base(agent, settings)
-    version = " ".join(filter(None, (base.version, guarded)))
-    return Generator(GroundedGenerator(base, model), runtime.close, agent.close, version=version)
+    return Generator(GroundedGenerator(base, model), runtime.close, agent.close, version=version_of(settings))
+
+
+def version_of(settings: Settings, knowledge: str = "") -> str:
+    """A request's ``knowledge`` where the settings' model answers it: as it says, and ``Generator.version``.
+
+    Makes no client, so that a look-up needs none.
+    """
+    wanted, told = settings.generator, [knowledge]
+    if wanted.kind == "knowledge_base":
+        from yamabiko.generators import knowledge_base
+
+        told.append(knowledge_base.version_of(wanted.knowledge_base, _search(settings), {}))
+    if wanted.kind in ("converse", "knowledge_base") and wanted.guardrail:
+        told.append(f"{wanted.guardrail}:{wanted.guardrail_version}")
+    return " ".join(filter(None, told))
 
 
 def _base(agent: BedrockAgent, settings: Settings) -> KnowledgeBase:
-    from yamabiko.generators.knowledge_base import KnowledgeBase, Search
+    from yamabiko.generators.knowledge_base import KnowledgeBase
 
-    wanted = settings.generator
     return KnowledgeBase(
         agent,
-        wanted.knowledge_base,
-        search=Search(results=wanted.max_documents),
+        settings.generator.knowledge_base,
+        search=_search(settings),
         timeout_seconds=settings.bedrock.timeout_seconds,
     )
+
+
+def _search(settings: Settings) -> Search:
+    from yamabiko.generators.knowledge_base import Search
+
+    return Search(results=settings.generator.max_documents)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from yamabiko.core.economics import Prices, parse
+from yamabiko.core.tariff import Tariff, parse_tariff
 from yamabiko.errors import ConfigurationError
 from yamabiko.ports import Embedder
 from yamabiko.settings import BedrockSettings, LearnSettings, Settings
@@ -16,14 +17,27 @@ if TYPE_CHECKING:
 
 def load_prices(path: str = "") -> Prices:
     """The prices of the package, dated, under those of a file of the same form; raises ``ConfigurationError``."""
+    prices = parse(_packaged_prices())
+    return prices.overridden_by(parse(_own_prices(path))) if path else prices
+
+
+def load_tariff(path: str = "") -> Tariff:
+    """What infrastructure costs, from the same files. Raises ``ConfigurationError``."""
+    tariff = parse_tariff(_packaged_prices())
+    return tariff.overridden_by(parse_tariff(_own_prices(path))) if path else tariff
+
+
+def _packaged_prices() -> str:
     from importlib.resources import files
+
+    return files("yamabiko.core").joinpath("data/prices.json").read_text(encoding="utf-8")
+
+
+def _own_prices(path: str) -> str:
     from pathlib import Path
 
-    prices = parse(files("yamabiko.core").joinpath("data/prices.json").read_text(encoding="utf-8"))
-    if not path:
-        return prices
     try:
-        return prices.overridden_by(parse(Path(path).read_text(encoding="utf-8")))
+        return Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"the price file {path} can't be read: {error.strerror}") from error
 
@@ -100,4 +114,5 @@ def bedrock_access(settings: BedrockSettings, *, timeout_seconds: float | None =
         timeout_seconds=whole,
         attempts=settings.attempts,
         limit=settings.max_calls,
+        early=settings.early,
     )

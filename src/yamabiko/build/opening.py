@@ -10,6 +10,7 @@ from typing import Any, Literal
 from yamabiko.attest import Attest
 from yamabiko.build.locations import Given, Location, identity_of, locate
 from yamabiko.build.models import load_prices, make_embedder, make_judge
+from yamabiko.build.verifiers import OwnVerifier, closes, make_verifier
 from yamabiko.cache import Cache
 from yamabiko.core.economics import Prices
 from yamabiko.core.signing import SigningKeys
@@ -60,8 +61,9 @@ def open_cache(
     What is given here overrides ``settings``; what neither gives is the default. The embedder is the one on this device
     unless another is given; ``"titan"`` and ``"cohere"`` are Bedrock's, ``"none"`` leaves the exact tier only.
     ``judge``, a model, compares stored answers with fresh ones: with it the cache audits its hits, learns from them and
-    certifies its promise. ``store`` takes the place of ``url`` for a store of your own. ``hooks`` get one Event per
-    call. ``clock`` gives seconds UTC epoch.
+    certifies its promise. ``verifier`` looks at what the score leaves in doubt; the settings name one by default, on
+    this device where it has its weights. ``store`` takes the place of ``url`` for a store of your own. ``hooks`` get
+    one Event per call. ``clock`` gives seconds UTC epoch.
 
     Raises, when opened, ``ConfigurationError`` (with the install command where a part is missing), ``StoreMismatch``
     for a cache made with another embedder, ``StoreUnavailable``.
@@ -100,6 +102,10 @@ async def _assembled(
 ) -> Cache:
     keys = SigningKeys.parse(settings.signing_keys)
     own_judge = make_judge(settings.learn) if judge is None else None
+    own_verifier: OwnVerifier | None = None
+    if verifier is None:
+        learning = judge is not None or own_judge is not None
+        verifier = own_verifier = make_verifier(settings, embedder, learning=learning, prices=prices)
     store = await location.open(*identity_of(embedder))
     learner = Learner(
         store,
@@ -111,7 +117,8 @@ async def _assembled(
         hooks=hooks,
         clock=clock,
         sign=Attest(keys, None).alias,
-        close_judge=None if own_judge is None else own_judge.close,
+        close_judge=closes(*(part.close for part in (own_judge, own_verifier) if part is not None)),
+        verifier=verifier,
     )
     await learner.open()
     return Cache(

@@ -40,6 +40,7 @@ def ask(
     in the settings) a question that the cache can't answer ends with exit code 1. QUESTION may be - to read it from
     standard input.
     """
+    from yamabiko.build import version_of
     from yamabiko.cli.opening import existing
     from yamabiko.types import Request
 
@@ -55,7 +56,7 @@ def ask(
         tenant=tenant,
         user=user,
         system=system,
-        knowledge=knowledge,
+        knowledge=knowledge if upstream else version_of(settings, knowledge),
     )
     asyncio.run(_ask(console, settings, request, upstream, api_key_env))
 
@@ -111,6 +112,7 @@ def get(
 
     A question without an answer, and an id that is not there, end with exit code 1.
     """
+    from yamabiko.build import version_of
     from yamabiko.types import Request
 
     if (question is None) == (id_ is None):
@@ -119,7 +121,8 @@ def get(
         _get_by_id(console, id_)
         return
     assert question is not None
-    request = Request(question_of(question), model=model, tenant=tenant, user=user, system=system, knowledge=knowledge)
+    known = version_of(console.settings(), knowledge)
+    request = Request(question_of(question), model=model, tenant=tenant, user=user, system=system, knowledge=known)
     outcome = _looked_up(console, request)
     _show(console, outcome)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,10 @@ from yamabiko.cli.options import embedder_option
 from yamabiko.cli.terminal import NO, Console, pass_console
 
 if TYPE_CHECKING:
+    from yamabiko.cli.judging import Judged
+    from yamabiko.cli.standing import Opened
     from yamabiko.embedders.recorded import RecordedEmbedder
+    from yamabiko.ports import Mix
     from yamabiko.settings import Settings
 
 
@@ -68,30 +72,48 @@ def calibrate(
 async def _show(
     console: Console, settings: Settings, recorded: RecordedEmbedder, *, tenant: str, category: str
 ) -> None:
-    from yamabiko.cli.standing import models_of, names_of, opened
+    from yamabiko.cli.standing import mixes_of, models_of, names_of, opened
     from yamabiko.cli.standing_shown import standing_document, standing_lines
+    from yamabiko.core.mixing import version_of
+    from yamabiko.learn.namespaces import embedder_of
 
     now = time.time()
+    documents: list[dict[str, Any]] = []
+    told: list[list[str]] = []
     async with opened(settings, recorded) as cache:
         names = await names_of(cache, models_of(settings, recorded), tenant=tenant, category=category)
-        shown = [(name, await (await cache.standings(name)).of(name), await cache.state(name)) for name in names]
-    told = "\n\n".join("\n".join(standing_lines(position, state, now)) for _, position, state in shown)
-    document = {"namespaces": [standing_document(position, state, now) for _, position, state in shown]}
-    console.tell(document, told or "this cache matches nothing by meaning: it has no embedder")
+        mixes = await mixes_of(cache, recorded)
+        for name in names:
+            position, state = await (await cache.standings(name)).of(name), await cache.state(name)
+            document = standing_document(position, state, now)
+            told.append(standing_lines(position, state, now))
+            for mix in mixes.get(embedder_of(name), []):
+                position = await (await cache.standings(name, mix)).of_mix(name, mix)
+                state, verifier = await cache.state(name, mix), version_of(mix)
+                document.setdefault("verifiers", []).append(
+                    standing_document(position, state, now) | {"verifier": verifier}
+                )
+                told.append([f"with the verifier {verifier}", *standing_lines(position, state, now)])
+            documents.append(document)
+    text = "\n\n".join("\n".join(lines) for lines in told)
+    console.tell({"namespaces": documents}, text or "this cache matches nothing by meaning: it has no embedder")
 
 
 async def _import(console: Console, settings: Settings, labels: str, *, tenant: str, category: str) -> None:
-    from yamabiko.cli.importing import take_labels
+    from yamabiko.build.verifiers import make_verifier
+    from yamabiko.cli.fitting import rescored
     from yamabiko.cli.judging import LEFT_OUT, judge_pairs
     from yamabiko.cli.opening import embedder_to_embed_with
     from yamabiko.cli.pairs_file import read_pairs
-    from yamabiko.cli.standing import opened
-    from yamabiko.cli.standing_shown import standing_document, standing_lines, taken_line
+    from yamabiko.cli.standing import opened, weights_of
     from yamabiko.cli.weighing import modes_for
+    from yamabiko.learn.contest import compare
     from yamabiko.learn.namespaces import namespace_of
 
     pairs = read_pairs(labels)
     embedder = embedder_to_embed_with(settings, "yamabiko calibrate")
+    on_device = settings.verifier.kind in ("auto", "path")  # another one is asked for money
+    verifier = make_verifier(settings, embedder, learning=True) if on_device else None
     async with opened(settings, embedder) as cache:  # first: a cache of another embedder is refused at once
         judged = await judge_pairs(pairs, embedder, modes_for(settings.policy, category))
         documents: list[dict[str, Any]] = []
@@ -99,14 +121,41 @@ async def _import(console: Console, settings: Settings, labels: str, *, tenant: 
         certified = bool(judged)
         for model, of in judged.items():
             namespace = namespace_of(model, tenant, category)
-            taken = await take_labels(cache, namespace, of)
-            position, state = await (await cache.standings(namespace)).of(namespace), await cache.state(namespace)
-            certified = certified and state is not None and state.certificate is not None
-            documents.append(asdict(taken) | standing_document(position, state, time.time()))
-            told += [taken_line(taken), *standing_lines(position, state, time.time()), ""]
+            document, lines, proven = await _taken(cache, namespace, of, None)
+            for mix in await weights_of(cache, model, verifier):
+                assert verifier is not None
+                final = await rescored(of, model, verifier, mix)
+                one, more, also = await _taken(cache, namespace, final, mix)
+                document.setdefault("verifiers", []).append(one)
+                lines, proven = [*lines, *more], proven or also
+                await compare(namespace, await cache.standings(namespace, mix), [await cache.standings(namespace)])
+            documents.append(document)
+            told += lines
+            certified = certified and proven
+        if verifier is not None:
+            await verifier.close()
     left_out = len(pairs) - sum(map(len, judged.values()))
     if left_out:
         told.append(f"{left_out:,} pairs {LEFT_OUT}")
     console.tell({"uncompared": left_out, "namespaces": documents}, "\n".join(told).rstrip())
     if not certified:
         raise click.exceptions.Exit(NO)
+
+
+async def _taken(
+    cache: Opened, namespace: str, judged: Sequence[Judged], mix: Mix | None
+) -> tuple[dict[str, Any], list[str], bool]:
+    """Import labels for one kind of scores: what is told of it, as a document and in lines; whether it is certified."""
+    from yamabiko.cli.importing import take_labels
+    from yamabiko.cli.standing_shown import standing_document, standing_lines, taken_line
+    from yamabiko.core.mixing import version_of
+
+    taken = await take_labels(cache, namespace, judged, mix)
+    standings = await cache.standings(namespace, mix)
+    position = await standings.of(namespace)
+    state = await cache.state(namespace, mix)
+    name = {} if mix is None else {"verifier": version_of(mix)}
+    title = [f"with the verifier {verifier}" for verifier in name.values()]
+    lines = [*title, taken_line(taken), *standing_lines(position, state, time.time()), ""]
+    document = asdict(taken) | standing_document(position, state, time.time()) | name
+    return document, lines, state is not None and state.certificate is not None

@@ -85,11 +85,12 @@ class Answered:
 
 def run(console: Console, *, url: str, requests: int | None, seed: int, languages: Sequence[Language]) -> None:
     """Ask, and tell. Raises ``YamabikoError`` and ``Unavailable``."""
-    if any(find_spec(name) is None for name in ("uvicorn", "httptools", "httpx", "h2")):
+    if any(find_spec(name) is None for name in ("uvicorn", "httptools", "httpx", "h2", "aiohttp")):
         raise MissingExtra("gateway", "The gateway")
     import httpx
 
-    from yamabiko.gateway.serving import build, running
+    from yamabiko.gateway.building import build
+    from yamabiko.gateway.serving import running
 
     intents = read_intents(languages)
     questions = questions_asked(intents, languages, requests or REQUESTS, seed)

@@ -38,11 +38,16 @@ class Totals:
 
     def line(self) -> str:
         """The demo's last line."""
+        by_meaning = self.semantic + self.verified
         return (
-            f"demo: requests={self.requests} hits={self.hits} exact={self.exact} semantic={self.semantic}"
+            f"demo: requests={self.requests} hits={self.hits} exact={self.exact} semantic={by_meaning}"
             f" wrong={self.wrong} llm_calls={self.llm_calls} p50_hit_ms={self.hit_ms[0]:.2f}"
             f" p50_miss_ms={self.miss_ms[0]:.1f} saved_usd={self.saved_usd:.4f}"
         )
+
+
+_BY_MEANING = ("semantic", "verified")
+_DOUBTED = ("below_threshold", "verifier_said_no")
 
 
 def totals(asked: Sequence[Asked]) -> Totals:
@@ -58,7 +63,7 @@ def totals(asked: Sequence[Asked]) -> Totals:
         shared=sum(one.shared for one in asked),
         llm_calls=len(called),
         hit_ms=percentiles([one.seconds * 1000 for one in asked if one.hit]),
-        semantic_ms=percentiles([one.seconds * 1000 for one in asked if one.tier == "semantic"]),
+        semantic_ms=percentiles([one.seconds * 1000 for one in asked if one.tier in _BY_MEANING]),
         miss_ms=percentiles([one.seconds * 1000 for one in asked if not one.hit]),
         saved_seconds=sum((0.0 if one.wrong else one.model_seconds) - one.seconds for one in asked),
         saved_usd=sum(one.usd for one in asked if (one.hit and not one.wrong) or one.shared),
@@ -73,6 +78,7 @@ def table(columns: Sequence[tuple[str, Totals]]) -> str:
         ("answered by the cache", lambda of: f"{of.hits} ({_share(of.hits, of.requests)})"),
         ("  exact", lambda of: f"{of.exact}"),
         ("  semantic", lambda of: f"{of.semantic}"),
+        ("  verified", lambda of: f"{of.verified}"),
         ("  of these wrong", lambda of: f"{of.wrong}"),
         ("model calls", lambda of: f"{of.llm_calls}"),
         ("waited for another's call", lambda of: f"{of.shared}"),
@@ -111,9 +117,9 @@ def legend(*, simulated: bool, hosted_embedder: bool) -> str:
 def examples(asked: Sequence[Asked]) -> str:
     """One request of each kind and language: a paraphrase that was served, near misses, and what went wrong."""
     kinds: tuple[tuple[str, Callable[[Asked], bool], bool], ...] = (
-        ("served, in other words", lambda one: one.tier == "semantic" and not one.wrong, False),
-        ("refused, rightly", lambda one: one.reason == "below_threshold" and one.same_answer is False, True),
-        ("refused, though right", lambda one: one.reason == "below_threshold" and one.same_answer is True, True),
+        ("served, in other words", lambda one: one.tier in _BY_MEANING and not one.wrong, False),
+        ("refused, rightly", lambda one: one.reason in _DOUBTED and one.same_answer is False, True),
+        ("refused, though right", lambda one: one.reason in _DOUBTED and one.same_answer is True, True),
         ("served, WRONGLY", lambda one: one.wrong, True),
     )
     lines: list[str] = []

@@ -15,6 +15,7 @@ from yamabiko.errors import StoreUnavailable
 from yamabiko.learn.namespaces import embedder_of
 from yamabiko.learn.records import digest_of
 from yamabiko.learn.versions import versions_of
+from yamabiko.ports import Mix
 
 _LEASE_SECONDS = 300.0
 _ID_BYTES = 16
@@ -36,8 +37,10 @@ class Taken:
     new: int
 
 
-async def take_labels(cache: Opened, namespace: str, judged: Sequence[Judged]) -> Taken:
+async def take_labels(cache: Opened, namespace: str, judged: Sequence[Judged], mix: Mix | None = None) -> Taken:
     """Import what is new of these pairs, and take the namespace on from there.
+
+    ``mix``: how a verifier's word is in their scores; None: it is not.
 
     The ids of what was imported are kept, after the labels: who is interrupted in between imports the same labels
     again, which count once. Raises ``StoreUnavailable``, also where another import is under way.
@@ -47,18 +50,18 @@ async def take_labels(cache: Opened, namespace: str, judged: Sequence[Judged]) -
     if claim is None:
         raise StoreUnavailable(f"another import into {namespace} is under way: try again when it is done")
     try:
-        return await _take(cache, namespace, judged)
+        return await _take(cache, namespace, judged, mix)
     finally:
         await shared.release(claim, now=time.time())
 
 
-async def _take(cache: Opened, namespace: str, judged: Sequence[Judged]) -> Taken:
-    versions = digest_of(versions_of(embedder_of(namespace), cache.settings.policy))
+async def _take(cache: Opened, namespace: str, judged: Sequence[Judged], mix: Mix | None) -> Taken:
+    versions = digest_of(versions_of(embedder_of(namespace), cache.settings.policy, mix))
     log = f"imported:{versions}:{namespace}"
     known = await _known(cache, log)
     new = sorted((one for one in judged if _id(one) not in known), key=_id)
     labels = [(one.weighed.score, one.pair.correct) for one in new if _is_hit(one)]
-    standings = await cache.standings(namespace)
+    standings = await cache.standings(namespace, mix)
     if labels:
         requests = len(new) if cache.settings.policy.on == "request" else 0
         await standings.imported(namespace, labels, floor=MIN_SCORE, requests=requests)

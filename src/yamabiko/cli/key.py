@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Literal
 
 import click
 
@@ -19,10 +20,15 @@ def key() -> None:
     "--tenant", metavar="NAME", required=True, help='Whose entries it reaches; "*" with --admin: everybody\'s.'
 )
 @click.option("--user", metavar="NAME", default="", help="Where the key is one person's.")
+@click.option(
+    "--permission", "permissions", metavar="LABEL", multiple=True, help="Label of documents that it may be told of."
+)
 @click.option("--admin", is_flag=True, help="For feedback, entries and statistics; such a key asks no model.")
 @click.option("--expires", type=click.DateTime(), help="When it ends (UTC); without this, never.")
 @pass_console
-def new(console: Console, /, *, tenant: str, user: str, admin: bool, expires: datetime | None) -> None:
+def new(
+    console: Console, /, *, tenant: str, user: str, permissions: tuple[str, ...], admin: bool, expires: datetime | None
+) -> None:
     """Make a key: print it once, and the lines for the table that gateway.tenants_path names.
 
     The table gets a hash; nothing keeps the key itself.
@@ -37,6 +43,7 @@ def new(console: Console, /, *, tenant: str, user: str, admin: bool, expires: da
     until = None if expires is None else expires.replace(tzinfo=UTC)
     if until is not None and until <= datetime.now(UTC):
         raise ConfigurationError("--expires must be in the future")
-    lines = lines_for(made, tenant=tenant, user=user, role="admin" if admin else "client", expires=until)
+    role: Literal["client", "admin"] = "admin" if admin else "client"
+    lines = lines_for(made, tenant=tenant, user=user, role=role, permissions=permissions, expires=until)
     console.note("the key, which is shown this once:")
     console.tell({"key": made, "table": lines}, f"{made}\n\n{lines}")

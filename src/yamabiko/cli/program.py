@@ -7,18 +7,21 @@ import click
 from yamabiko.cli.archive_commands import export_command, import_command
 from yamabiko.cli.ask import ask, get
 from yamabiko.cli.calibrate import calibrate
+from yamabiko.cli.costs import costs
 from yamabiko.cli.demo import demo, demo_half
 from yamabiko.cli.experiment import experiment
 from yamabiko.cli.explain import explain
 from yamabiko.cli.key import key
 from yamabiko.cli.migrate import migrate
 from yamabiko.cli.near_misses import near_misses
+from yamabiko.cli.plan import plan
 from yamabiko.cli.reindex import reindex
 from yamabiko.cli.serve import serve
 from yamabiko.cli.shadow import shadow
 from yamabiko.cli.shell import completion, settings
 from yamabiko.cli.sign import sign
 from yamabiko.cli.terminal import Console, Program
+from yamabiko.cli.train_verifier import train_verifier
 from yamabiko.cli.tune import tune
 from yamabiko.cli.upkeep import check, purge, stats
 from yamabiko.cli.warm import warm
@@ -65,9 +68,12 @@ for command in (
     explain,
     tune,
     calibrate,
+    train_verifier,
     shadow,
     near_misses,
     experiment,
+    plan,
+    costs,
     key,
     settings,
     completion,

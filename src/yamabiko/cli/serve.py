@@ -45,7 +45,7 @@ def serve(
 
     from yamabiko.errors import ConfigurationError, MissingExtra
 
-    if any(find_spec(name) is None for name in ("uvicorn", "httptools", "httpx", "h2")):
+    if any(find_spec(name) is None for name in ("uvicorn", "httptools", "httpx", "h2", "aiohttp")):
         raise MissingExtra("gateway", "The gateway")
     arguments: dict[str, object] = {"gateway.host": host, "gateway.port": port}
     if upstreams:
@@ -94,9 +94,9 @@ class Make:
 
     def __call__(self) -> Gateway:
         """The application."""
+        from yamabiko.gateway.building import build, dialects
         from yamabiko.gateway.exchange import local
         from yamabiko.gateway.proxy import Upstream
-        from yamabiko.gateway.serving import build, dialects
 
         settings = self.settings()
         if not self.demo:

@@ -6,7 +6,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ UNAVAILABLE = 3
 
 INTERRUPTED = 130
 """Exit code: ended by the user, as shells have it (128 + SIGINT)."""
+
+LINE_SECONDS = 10.0
+"""How often a log is told how far something has come."""
 
 
 class Wrong(click.ClickException):
@@ -84,11 +88,30 @@ class _Unseen:
         """Nobody looks."""
 
 
+class Lines:
+    """Progress for a log: a line every ``LINE_SECONDS``, and none for what takes less. ``clock`` only rises."""
+
+    def __init__(self, length: int, label: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._length = length
+        self._label = label
+        self._clock = clock
+        self._done = 0
+        self._told = clock()
+
+    def update(self, n_steps: int, /) -> None:
+        """So many more steps are done."""
+        self._done += n_steps
+        now = self._clock()
+        if now - self._told >= LINE_SECONDS:
+            self._told = now
+            click.echo(f"{self._label}: {self._done:,} of {self._length:,}", err=True)
+
+
 @contextmanager
-def progress(length: int, label: str) -> Iterator[Progress]:
-    """A progress bar on standard error where that is a terminal."""
+def progress(length: int, label: str, *, lines: bool = False) -> Iterator[Progress]:
+    """A progress bar on standard error where that is a terminal; elsewhere ``lines`` now and then, or nothing."""
     if not sys.stderr.isatty():
-        yield _Unseen()
+        yield Lines(length, label) if lines else _Unseen()
         return
     with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
         yield bar

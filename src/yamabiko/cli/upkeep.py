@@ -76,6 +76,8 @@ def check(console: Console) -> None:
 @click.option("--user", metavar="NAME", help="Entries of this person.")
 @click.option("--model", metavar="NAME", help="Entries of this model.")
 @click.option("--source", metavar="URI", help="Entries made from this document.")
+@click.option("--base", metavar="ID", help="Entries made from this knowledge base.")
+@click.option("--digest", metavar="TEXT", help="With --source: its present state. What was made from that stays.")
 @click.option("--dead", is_flag=True, help="Entries whose life is over.")
 @click.option("--all", "everything", is_flag=True, help="Every entry.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -91,6 +93,8 @@ def purge(
     user: str | None,
     model: str | None,
     source: str | None,
+    base: str | None,
+    digest: str | None,
     dead: bool,
     everything: bool,
     yes: bool,
@@ -103,12 +107,16 @@ def purge(
     from yamabiko.cli.opening import open_without_embedding
     from yamabiko.cli.shown import entries
 
-    conditions = {"id": id_, "tag": tag, "tenant": tenant, "user": user, "model": model, "source": source}
+    conditions = {"id": id_, "tag": tag, "tenant": tenant, "user": user, "model": model, "source": source, "base": base}
     given = {name: value for name, value in conditions.items() if value is not None}
+    if digest is not None:
+        if not (source and digest):
+            raise click.UsageError("--digest is the present state of a document: name that by --source")
+        given["digest"] = digest
     if everything and (given or dead):
         raise click.UsageError("--all means every entry: leave out the other conditions")
     if not (given or dead or everything):
-        raise click.UsageError("say which entries: --id, --tag, --tenant, --user, --model, --source, --dead or --all")
+        raise click.UsageError("say which: --id, --tag, --tenant, --user, --model, --source, --base, --dead or --all")
     with open_without_embedding(console) as cache:
         if dry_run or not yes:
             fitting = _count(cache, given, dead=dead)
@@ -128,7 +136,8 @@ def _count(cache: SyncCache, given: dict[str, str], *, dead: bool) -> int:
 
     if not given and not dead:
         return cache.stats().entries
-    selector = Selector(**given, dead_at=time.time() if dead else None)
+    told = {"except_digest" if name == "digest" else name: value for name, value in given.items()}
+    selector = Selector(**told, dead_at=time.time() if dead else None)
     return sum(1 for _ in cache.entries(selector))
 
 

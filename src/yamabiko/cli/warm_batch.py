@@ -14,8 +14,8 @@ from yamabiko.aws.batch import BatchInference, Job, Kind
 from yamabiko.build import bedrock_access, make_embedder, open_cache
 from yamabiko.cache import Cache
 from yamabiko.cli.terminal import Unavailable
-from yamabiko.cli.warm import Warming
 from yamabiko.cli.warm_file import Row
+from yamabiko.cli.warm_run import Warming
 from yamabiko.core.normalise import normalise
 from yamabiko.embedders.bedrock import TitanEmbedder
 from yamabiko.errors import EmbeddingError, InvalidRequest
@@ -143,7 +143,7 @@ async def _vector(miss: Miss, output: Mapping[str, Any] | None, embedder: Embedd
 def _questions(missing: Iterable[tuple[Row, Miss]]) -> Iterable[tuple[str, Mapping[str, Any]]]:
     for row, _ in missing:
         if row.answer is None:
-            arguments = dict(to_json(to_arguments(row.request)))
+            arguments = dict(to_json(to_arguments(row.asked)))
             arguments.pop("modelId")
             yield _id(row), arguments
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from yamabiko.core.freshness import freshness
 from yamabiko.core.guards import MODES, Mode
-from yamabiko.core.shipped import shipped_threshold
+from yamabiko.core.shipped import shipped_threshold, verified_threshold
 from yamabiko.core.states import Position
+from yamabiko.ports import Mix
 from yamabiko.types import PLAIN, Controls, Entry, Policy
 
 NOT_STORED = "the request forbids that its answer is stored"
@@ -50,7 +51,7 @@ def tightened(controls: Controls, policy: Policy, position: Position, *, embedde
     if controls == PLAIN:
         return policy, position, ""
     if not may_be_drawn(controls):
-        position = replace(position, design=None)
+        position = replace(position, design=None, beside=())
     if controls.min_similarity is not None:
         least, verify = policy.min_similarity, policy.verify_similarity
         policy = replace(
@@ -69,7 +70,7 @@ def tightened(controls: Controls, policy: Policy, position: Position, *, embedde
         good = bound is not None and bound <= asked
         why = f"the request wants an error rate of at most {asked:g}, and {_stated(bound)} is certified here"
         return policy, position, "" if good else why
-    stricter = _threshold(embedder, asked, policy.confidence)
+    stricter = _threshold(position.mix, embedder, asked, policy.confidence)
     if stricter is None or position.threshold is None:
         return policy, position, f"nothing speaks for an error rate of at most {asked:g}, which the request wants"
     return policy, replace(position, threshold=max(position.threshold, stricter)), ""
@@ -90,6 +91,9 @@ def _stated(bound: float | None) -> str:
 
 
 @functools.lru_cache(maxsize=_KNOWN_RATES)
-def _threshold(embedder: str, max_error_rate: float, confidence: float) -> float | None:
-    found = shipped_threshold(embedder, max_error_rate, confidence)
+def _threshold(mix: Mix | None, embedder: str, max_error_rate: float, confidence: float) -> float | None:
+    if mix is None:
+        found = shipped_threshold(embedder, max_error_rate, confidence)
+    else:
+        found = verified_threshold(mix, embedder, max_error_rate, confidence)
     return None if found is None else found.threshold

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from yamabiko.core import guards
 from yamabiko.core.score import MIN_SCORE, NO_RUNNER_UP, ScoreModel, features, with_entry
@@ -45,13 +45,51 @@ def decide(
     ``policy.verify_similarity`` on. The decision's candidates are scored, best first; where the answer is generated,
     they are the near misses, and the first of them is the one that a label would be about.
     """
+    verify_from = policy.verify_similarity if verifier else None
+    ranking = rank(
+        candidates, policy, asked=asked, position=position, model=model, modes=modes, verify_from=verify_from
+    )
+    return concluded(ranking, policy, position, verify_from=verify_from)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """The candidates that no guard forbids, best first; why others may not answer; ``sound``: all, nearest first."""
+
+    candidates: tuple[Candidate, ...]
+    refused: tuple[str, ...]
+    sound: tuple[Candidate, ...]
+
+
+def rank(
+    candidates: Sequence[Candidate],
+    policy: Policy,
+    *,
+    asked: str,
+    position: Position,
+    model: ScoreModel,
+    modes: Mapping[str, guards.Mode],
+    verify_from: float | None = None,
+) -> Ranking:
+    """Guards and scores alone: the first half of ``decide``, whose arguments these are."""
     sound = _sound(candidates)
+    lowest = _lowest(policy, verify_from)
+    ranked, refused = scored(sound, policy, asked=asked, position=position, model=model, modes=modes, lowest=lowest)
+    return Ranking(candidates=ranked, refused=refused, sound=sound)
+
+
+def concluded(
+    ranking: Ranking, policy: Policy, position: Position, *, verify_from: float | None = None, said_no: bool = False
+) -> Decision:
+    """What follows from the scores: the second half of ``decide``.
+
+    ``verify_from``: the similarity from which a verifier is asked that only says yes or no; None where there is none.
+    ``said_no``: the best candidate's score would do but for what another verifier said of it.
+    """
+    ranked, refused, sound = ranking.candidates, ranking.refused, ranking.sound
     if not sound:
         reason = "nothing similar enough to be worth naming is stored in this scope"
         return Decision(action="generate", reason=MissReason.ABSENT, reasons=(reason,))
-    verify_from = policy.verify_similarity if verifier else None
-    lowest = _lowest(policy, verify_from)
-    ranked, refused = scored(sound, policy, asked=asked, position=position, model=model, modes=modes, lowest=lowest)
     if not ranked:
         return Decision(action="generate", candidates=sound, reason=MissReason.GUARD, reasons=refused)
     against = _against(ranked[0], policy, position)
@@ -67,6 +105,8 @@ def decide(
         why += "; similarity {} is below {}, from which the verifier is asked".format(*numbers)
     if refused and reason is MissReason.BELOW_THRESHOLD and all(found is not sound[0] for found in ranked):
         reason = MissReason.GUARD  # the nearest one was refused: but for that it might have answered
+    if said_no and reason is MissReason.BELOW_THRESHOLD:
+        reason = MissReason.VERIFIER_SAID_NO
     return Decision(action="generate", candidates=ranked, reason=reason, reasons=(*refused, why))
 
 

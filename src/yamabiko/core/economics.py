@@ -17,7 +17,8 @@ _ROUTES = r"(?:bedrock|converse|converse_like|invoke|openai|azure|anthropic|amaz
 _PROFILE = r"(us-gov|us|eu|jp|apac|au|ca|global)\."
 _VENDOR = r"(?:anthropic|amazon|cohere|openai|meta|mistral)\."
 _SUFFIX = r"(?::\d+|-v\d+|@[\w.-]+|[-@]\d{8}|-\d{4}-\d{2}-\d{2}|-latest)\Z"
-_ROW = frozenset({"model", "profiles", "input", "output", "cached_input", "note", "source", "verified"})
+_WRITES = ("cache_write", "cache_write_hour")
+_ROW = frozenset({"model", "profiles", "input", "output", "cached_input", "note", "source", "verified", *_WRITES})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,13 @@ class Price:
     output: float = 0.0
     cached_input: float | None = None
     """What the provider asks for input that it had cached; None: the same as for other input."""
+
+    cache_write: float | None = None
+    cache_write_hour: float | None = None
+    """What it asks for input that it takes into its cache, for five minutes and for an hour; None: as other input."""
+
+    verified: bool = False
+    """Whether somebody compared it with the vendor's own price list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +56,19 @@ class Prices:
         """Whether ``cost_usd`` knows this model, or its 0.0 only means that it does not."""
         return self.price(model) is not None
 
-    def cost_usd(self, usage: Usage, model: str) -> float:
-        """What these tokens cost in USD; 0.0 for an unknown model."""
+    def cost_usd(self, usage: Usage, model: str, *, written: tuple[int, int] = (0, 0)) -> float:
+        """What these tokens cost in USD; 0.0 for an unknown model.
+
+        ``written``: how much of the input the provider took into its cache, for five minutes and for an hour.
+        """
         price = self.price(model)
         if price is None:
             return 0.0
         cached = min(usage.cached_input_tokens, usage.input_tokens)
         cached_price = price.input if price.cached_input is None else price.cached_input
         dollars = (usage.input_tokens - cached) * price.input + cached * cached_price
+        for tokens, asked in zip(written, (price.cache_write, price.cache_write_hour), strict=True):
+            dollars += 0.0 if asked is None else tokens * (asked - price.input)
         return (dollars + usage.output_tokens * price.output) / 1e6
 
     def price(self, model: str) -> Price | None:
@@ -105,13 +118,17 @@ def parse(text: str) -> Prices:
     """Prices from JSON: ``{"dated": "2026-11-23", "models": [{"model": ..., "input": ..., "output": ...}]}``.
 
     USD per 1,000,000 tokens. A row with ``profiles`` holds for these inference profiles only. ``cached_input``,
-    ``note``, ``source`` and ``verified`` may be left out. Raises ``ConfigurationError``.
+    ``cache_write``, ``cache_write_hour``, ``note``, ``source`` and ``verified`` (then false) may be left out. What else
+    stands there is for ``core.tariff``: a file may have ``rates`` or ``nodes`` and no models. Raises
+    ``ConfigurationError``.
     """
     try:
         document = json.loads(text)
     except ValueError:
         raise ConfigurationError("the price file is not JSON") from None
     rows = document.get("models") if isinstance(document, dict) else None
+    if rows is None and isinstance(document, dict) and not document.keys().isdisjoint(("rates", "nodes")):
+        rows = []
     if not isinstance(rows, list):
         raise ConfigurationError('the price file needs a list of rows: {"models": [{"model": ..., "input": ...}]}')
     models: dict[str, Price] = {}
@@ -132,12 +149,15 @@ def _priced(row: Any, number: int) -> list[tuple[str, Price]]:
     profiles = row.get("profiles", [])
     if not isinstance(profiles, list) or not all(isinstance(profile, str) for profile in profiles):
         raise ConfigurationError(f"price row {number}: profiles must be a list of texts")
-    amounts = {name: row[name] for name in ("input", "output", "cached_input") if row.get(name) is not None}
+    amounts = {name: row[name] for name in ("input", "output", "cached_input", *_WRITES) if row.get(name) is not None}
     for name, value in amounts.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
             raise ConfigurationError(f"price row {number}: {name} must be USD per 1,000,000 tokens, 0 or more")
     if "input" not in amounts:
         raise ConfigurationError(f"price row {number} needs an input price")
-    price = Price(**{name: float(value) for name, value in amounts.items()})
+    verified = row.get("verified", False)
+    if not isinstance(verified, bool):
+        raise ConfigurationError(f"price row {number}: verified must be true or false")
+    price = Price(**{name: float(value) for name, value in amounts.items()}, verified=verified)
     name = row["model"].lower()
     return [(f"{profile.lower()}.{name}", price) for profile in profiles] if profiles else [(name, price)]

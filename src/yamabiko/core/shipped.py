@@ -16,6 +16,7 @@ from typing import Any
 
 from yamabiko.core import binomial
 from yamabiko.errors import ConfigurationError
+from yamabiko.ports import Mix
 
 BUDGET_SHARE = 0.5
 """The share of the wanted error rate that a shipped calibration may use up."""
@@ -51,13 +52,25 @@ def shipped_threshold(embedder: str, max_error_rate: float, confidence: float) -
     together. The sequence begins where there are enough pairs to pass with ``SPARE`` errors, which looks at no outcome.
     Source: fixed sequence testing, e.g. Angelopoulos et al., Learn then Test (arXiv 2110.01052), section 3.2.
     """
-    budget = BUDGET_SHARE * max_error_rate
-    enough = binomial.fewest_trials(budget, confidence)
     found = _measured().get(embedder)
     if found is None:
         return None
+    return loosest(found["rows"], max_error_rate, confidence, embedder=embedder, version=found["version"])
+
+
+def verified_threshold(mix: Mix, embedder: str, max_error_rate: float, confidence: float) -> ShippedThreshold | None:
+    """The same of the final scores that a mix gives to this embedder's candidates."""
+    return loosest(mix.rows, max_error_rate, confidence, embedder=embedder, version=mix.name) if mix.rows else None
+
+
+def loosest(
+    rows: Sequence[tuple[float, int, int]], max_error_rate: float, confidence: float, *, embedder: str, version: str
+) -> ShippedThreshold | None:
+    """The last of the thresholds that pass, as ``shipped_threshold`` says; ``rows``: (threshold, trials, wrong)."""
+    budget = BUDGET_SHARE * max_error_rate
+    enough = binomial.fewest_trials(budget, confidence)
     best = None
-    for threshold, trials, wrong in found["rows"]:
+    for threshold, trials, wrong in rows:
         if trials < enough or binomial.upper_bound(SPARE, trials, confidence) > budget:
             continue
         upper = binomial.upper_bound(wrong, trials, confidence)
@@ -69,7 +82,7 @@ def shipped_threshold(embedder: str, max_error_rate: float, confidence: float) -
             trials=trials,
             wrong=wrong,
             error_upper=upper,
-            version=found["version"],
+            version=version,
         )
     return best
 

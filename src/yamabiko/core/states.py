@@ -25,6 +25,7 @@ from yamabiko.core.calibrate import Certificate, Shortfall
 from yamabiko.core.drift import STOP, TIGHTEN, EProcess
 from yamabiko.core.sampling import Design, Sample
 from yamabiko.core.score import EntryLabels
+from yamabiko.ports import Mix
 from yamabiko.types import Calibration
 
 Outcome: TypeAlias = Certificate | Shortfall | None
@@ -79,7 +80,9 @@ class Position:
 
     ``threshold``: score in (0, 1) from which on a candidate is served by meaning; None where none is. ``calibration``
     and ``error_upper``: what stands behind it, see ``Hit``. ``design``: which look-ups are drawn for a label at
-    present; None where none are. ``entries``: what labels have shown of single entries, by id.
+    present; None where none are. ``entries``: what labels have shown of single entries, by id. ``mix``: how a
+    verifier's log-odds are in these scores; None: they are not. ``behind``: why other scores are in force instead.
+    ``beside``: where it stands by other scores, which are labelled too and serve nothing here.
     """
 
     namespace: str
@@ -90,6 +93,9 @@ class Position:
     error_upper: float | None = None
     design: Design | None = None
     entries: Mapping[str, EntryLabels] = field(default_factory=dict, repr=False)
+    mix: Mix | None = None
+    behind: str = ""
+    beside: tuple[Position, ...] = ()
 
 
 def transition(state: State, evidence: Evidence) -> Standing:

@@ -6,6 +6,7 @@ import gzip
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -76,21 +77,7 @@ class OnnxModel:
             self._tokenizer.no_truncation()
             self._tokenizer.no_padding()
             self._unknown = None if self._unknown_piece is None else self._tokenizer.token_to_id(self._unknown_piece)
-            os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it reports to its makers, from 1.32 on
-            runtime = library("onnxruntime")
-            errors = library("onnxruntime.capi.onnxruntime_pybind11_state")
-            self._errors = tuple(getattr(errors, name) for name in _ERRORS)
-            options = runtime.SessionOptions()
-            options.intra_op_num_threads = self._threads
-            options.inter_op_num_threads = 1
-            options.log_severity_level = 3
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            try:
-                session = runtime.InferenceSession(
-                    str(self._files[0].path), options, providers=["CPUExecutionProvider"]
-                )
-            except self._errors as error:
-                raise EmbeddingError(f"{self._files[0].path.name} is not a model that onnxruntime can load") from error
+            session, self._errors = open_session(self._files[0].path, self._threads)
             self._inputs = {node.name for node in session.get_inputs()}
             self._output = _sentence_output(session)
             self._session = session
@@ -141,6 +128,23 @@ class OnnxModel:
         if vector is None:
             raise EmbeddingError(f"the tokenizer of {self.name} does not know the letter a")
         return len(vector)
+
+
+def open_session(path: Path, threads: int) -> tuple[Any, tuple[Any, ...]]:
+    """A graph that onnxruntime has loaded, and the exceptions that running it may raise. Raises ``EmbeddingError``."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it reports to its makers, from 1.32 on
+    runtime = library("onnxruntime")
+    known = library("onnxruntime.capi.onnxruntime_pybind11_state")
+    errors = tuple(getattr(known, name) for name in _ERRORS)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]), errors
+    except errors as error:
+        raise EmbeddingError(f"{path.name} is not a model that onnxruntime can load") from error
 
 
 def unit(vectors: NDArray[np.float32]) -> Vector:

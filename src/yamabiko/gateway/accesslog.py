@@ -16,7 +16,7 @@ import msgspec
 
 from yamabiko.gateway.client import Receive, Send
 from yamabiko.gateway.exchange import Exchange, Observer, Scope
-from yamabiko.gateway.metrics import tier_of
+from yamabiko.gateway.outcomes import tier_of
 from yamabiko.gateway.paths import method_of, name_of, own_template
 from yamabiko.types import Hit, Miss
 

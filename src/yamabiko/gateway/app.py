@@ -44,6 +44,8 @@ from yamabiko.wire.dialect import Dialect
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 OpenCache: TypeAlias = Callable[[], Awaitable[Cache]]
 
+DEADLINE = "yamabiko.deadline"
+"""What a server may put into a request's scope: when it must be answered, as the event loop counts time."""
 REOPEN_SECONDS = 5.0
 """How soon a store that could not be opened is tried again."""
 _READ_ONLY = frozenset({"healthz", "readyz", "metrics"})
@@ -115,6 +117,12 @@ class Gateway:
             _log.warning("passing everything on, without a cache: %s", error)
             self._reopening = asyncio.get_running_loop().create_task(self._reopen())
 
+    async def settle(self) -> None:
+        """Wait until what goes on behind the answers so far is done: what is stored, renewed and compared."""
+        await self._answering.drain()
+        if self.cache is not None:
+            await self.cache.drain()
+
     async def stop(self) -> None:
         """Finish what is being stored, and let go of everything."""
         if self._reopening is not None:
@@ -172,8 +180,9 @@ class Gateway:
         for observer in self._observers:
             observer.begun(exchange, scope)
         self.in_flight += 1
+        by = scope.get(DEADLINE)
         try:
-            await self._routed(route, incoming)
+            await (self._routed(route, incoming) if by is None else self._in_time(by, route, incoming))
         except Refused as refused:
             await self._refuse(refused, None if route is None else route.dialect, incoming)
         except asyncio.CancelledError:  # the server ends, and this took too long
@@ -183,6 +192,16 @@ class Gateway:
             exchange.seconds = self._clock() - exchange.started
             for observer in self._observers:
                 observer.ended(exchange)
+
+    async def _in_time(self, by: float, route: Route | None, incoming: Incoming) -> None:
+        """Raises ``Refused`` where an answer takes too long, also when it has begun."""
+        try:
+            async with asyncio.timeout_at(by) as limit:
+                await self._routed(route, incoming)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise _too_late() from None
 
     async def _routed(self, route: Route | None, incoming: Incoming) -> None:
         """Raises ``Refused``, also when an answer has begun."""
@@ -295,6 +314,10 @@ def _overloaded() -> Refused:
 
 def _ending() -> Refused:
     return Refused(503, "ending", "the gateway ends, and did not wait any longer", headers=header.CLOSE)
+
+
+def _too_late() -> Refused:
+    return Refused(504, "deadline", "no answer came within the time that the gateway has for one request")
 
 
 def _model_unknown() -> Refused:

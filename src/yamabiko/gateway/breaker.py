@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from yamabiko.errors import EmbeddingError
-from yamabiko.ports import Embedder
+from yamabiko.ports import Embedder, Metered
 from yamabiko.types import Vector
 
 FAILURES = 3
@@ -71,3 +71,27 @@ class Guarded:
     async def close(self) -> None:
         """Close the embedder."""
         await self._embedder.close()
+
+
+class GuardedMeter(Guarded):
+    """The same for an embedder that counts its tokens."""
+
+    def __init__(self, embedder: Embedder, meter: Metered, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(embedder, clock)
+        self._meter = meter
+
+    @property
+    def priced_as(self) -> str:
+        """The embedder's."""
+        return self._meter.priced_as
+
+    @property
+    def input_tokens(self) -> int:
+        """The embedder's."""
+        return self._meter.input_tokens
+
+
+def guarded(embedder: Embedder, clock: Callable[[], float] = time.monotonic) -> Guarded:
+    """Behind a breaker; ``Metered`` where the embedder is."""
+    meter: object = embedder
+    return GuardedMeter(embedder, meter, clock) if isinstance(meter, Metered) else Guarded(embedder, clock)

@@ -38,11 +38,13 @@ class Limits:
 class Caller:
     """Who calls, as their credential says. ``digest`` names that credential in logs: never the credential itself.
 
+    ``permissions`` are the labels of documents that they may be told of: a part of the scope (``Request.permissions``).
     ``apart``, a sentence, says why this caller shares no scope with anybody: such requests bypass the cache.
     """
 
     tenant: str = field(default="", repr=False)
     user: str = field(default="", repr=False)
+    permissions: tuple[str, ...] = field(default=(), repr=False)
     digest: str = ""
     apart: str = ""
     limits: Limits = Limits()

@@ -16,6 +16,7 @@
     hash = "..."
     tenant = "acme"
     user = "alice"  # where the key is one person's
+    permissions = ["hr", "人事"]  # labels of documents that its answers may be made from
 
     [[keys]]
     hash = "..."
@@ -33,9 +34,10 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hmac import compare_digest
@@ -49,6 +51,9 @@ from yamabiko.units import parse_bytes
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 """What a tenant or a user may be called. Without a colon: no name passes for a digest (``key:...``)."""
+_LABEL = re.compile(r"[^\s,](?:[^,]{0,126}[^\s,])?")
+"""What a permission may be called: any printable text without a comma, which parts them in a header."""
+MOST_LABELS = 100
 EVERY_TENANT = "*"
 _PURPOSE = b"yamabiko.key.1\0"
 _HASH = re.compile("[0-9a-f]{64}")
@@ -69,6 +74,7 @@ class Key:
     role: Literal["client", "admin"]
     tenant: str
     user: str = ""
+    permissions: tuple[str, ...] = field(default=(), repr=False)
     expires: float | None = None
 
     @property
@@ -83,11 +89,12 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trusted:
-    """Who may say by a header who calls: ``peers`` are the addresses of authenticating proxies."""
+    """Who may say by headers who calls, and what they may read: ``peers`` are addresses of authenticating proxies."""
 
     peers: tuple[Network, ...] = ()
     header: bytes = b"x-yamabiko-tenant"
     user_header: bytes = b"x-yamabiko-user"
+    permissions_header: bytes = b"x-yamabiko-permissions"
 
     def is_peer(self, address: str) -> bool:
         """Whether a connection from this address is from such a proxy."""
@@ -157,12 +164,15 @@ def lines_for(
     tenant: str,
     user: str = "",
     role: Literal["client", "admin"] = "client",
+    permissions: Sequence[str] = (),
     expires: datetime | None = None,
 ) -> str:
     """The lines of the table for a new key, which they don't hold. Raises ``ConfigurationError``."""
     lines = ["[[keys]]", f'hash = "{hash_of(key.encode()).hex()}"', f"tenant = {_quoted(tenant)}"]
     lines += [f"user = {_quoted(user)}"] if user else []
     lines += [f'role = "{role}"'] if role != "client" else []
+    labels = list(labels_of(list(permissions), "the key"))
+    lines += [f"permissions = {json.dumps(labels, ensure_ascii=False)}"] if labels else []
     lines += [f"expires = {expires.isoformat()}"] if expires is not None else []
     text = "\n".join(lines) + "\n"
     Table.parse(text)
@@ -180,7 +190,7 @@ def _key(number: int, tree: object) -> Key:
     where = f"keys, number {number}: "
     if not isinstance(tree, dict):
         raise ConfigurationError(f"{where}each key is a table of its own: [[keys]]")
-    _only(tree, where, ("hash", "tenant", "user", "role", "expires"))
+    _only(tree, where, ("hash", "tenant", "user", "role", "permissions", "expires"))
     digest, role, user = tree.get("hash"), tree.get("role", "client"), tree.get("user", "")
     if not isinstance(digest, str) or not _HASH.fullmatch(digest):
         raise ConfigurationError(f"{where}hash must be the 64 hexadecimal digits that `yamabiko key new` prints")
@@ -191,9 +201,11 @@ def _key(number: int, tree: object) -> Key:
         tenant = _name(tenant, where + "tenant")
     if user != "":
         user = _name(user, where + "user")
-    return Key(
-        hash=bytes.fromhex(digest), role=role, tenant=tenant, user=user, expires=_time(tree.get("expires"), where)
-    )
+    held = labels_of(tree.get("permissions", []), where + "permissions")
+    if held and role == "admin":
+        raise ConfigurationError(f"{where}an admin key asks no model, so it holds no permissions")
+    expires = _time(tree.get("expires"), where)
+    return Key(hash=bytes.fromhex(digest), role=role, tenant=tenant, user=user, permissions=held, expires=expires)
 
 
 def _time(value: object, where: str) -> float | None:
@@ -224,8 +236,9 @@ def _limits(tree: object, where: str) -> Limits:
 
 
 def _trusted(tree: Mapping[str, Any]) -> Trusted:
-    _only(tree, "trusted.", ("peers", "header", "user_header"))
-    names = {name: tree.get(name, getattr(Trusted(), name).decode()) for name in ("header", "user_header")}
+    said = ("header", "user_header", "permissions_header")
+    _only(tree, "trusted.", ("peers", *said))
+    names = {name: tree.get(name, getattr(Trusted(), name).decode()) for name in said}
     for name, header in names.items():
         if not isinstance(header, str) or not _HEADER.fullmatch(header.lower()):
             raise ConfigurationError(f"trusted.{name} must begin with x-yamabiko-: those never reach an upstream")
@@ -233,9 +246,18 @@ def _trusted(tree: Mapping[str, Any]) -> Trusted:
         peers = tuple(ipaddress.ip_network(peer) for peer in _listed(tree, "peers"))
     except ValueError:
         raise ConfigurationError('trusted.peers must be a list of addresses or networks: ["10.0.0.0/8"]') from None
-    return Trusted(
-        peers=peers, header=names["header"].lower().encode(), user_header=names["user_header"].lower().encode()
-    )
+    return Trusted(peers=peers, **{name: header.lower().encode() for name, header in names.items()})
+
+
+def labels_of(value: object, where: str) -> tuple[str, ...]:
+    """Permissions, each once and sorted. Raises ``ConfigurationError``, which repeats none of them."""
+    if not isinstance(value, list | tuple) or len(value) > MOST_LABELS:
+        raise ConfigurationError(f"{where}: permissions are a list of at most {MOST_LABELS} labels")
+    if not all(isinstance(one, str) and _LABEL.fullmatch(one) and one.isprintable() for one in value):
+        raise ConfigurationError(
+            f"{where}: a permission is 1 to 128 printable characters without a comma, and no space at its ends"
+        )
+    return tuple(sorted(set(value)))
 
 
 def _name(value: object, where: str) -> str:

@@ -75,6 +75,8 @@ def _remove() -> dict[str, Any]:
         "id": "The entry of this id.",
         "tag": "Entries with this tag.",
         "source": "Entries made from this document.",
+        "base": "Entries made from documents of this knowledge base.",
+        "digest": "With source: its present state. Entries made from that stay.",
         "user": "Entries of this user.",
         "model": "Entries of this model.",
         "tenant": "Entries of this tenant.",

@@ -36,7 +36,7 @@ DEADLINE_SECONDS = 30.0
 READY_SECONDS = 2.0
 """How long store and embedder may take to answer; and how long what they said is believed."""
 _ID = re.compile("[0-9a-f]{64}")
-_CONDITIONS = ("id", "tag", "source", "user", "model", "tenant")
+_CONDITIONS = ("id", "tag", "source", "base", "digest", "user", "model", "tenant")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -146,7 +146,7 @@ class Ops:
         return await endpoint(Asking(scope, receive, cache, last))
 
     async def _feedback(self, asking: Asking) -> Answer:
-        tenant, user = self._whose(asking.scope)
+        tenant, user, _ = self._whose(asking.scope)
         try:
             said = msgspec.json.decode(await asking.body(), type=Feedback)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -164,13 +164,15 @@ class Ops:
         conditions: dict[str, Any] = dict(asking.query(_CONDITIONS))
         if not conditions:
             raise Refused(400, "invalid_query", f"say what is to go, by one or more of {', '.join(_CONDITIONS)}")
+        if "digest" in conditions and "source" not in conditions:
+            raise Refused(400, "invalid_query", "digest is the present state of a document: name that by source")
         if only is not None and conditions.setdefault("tenant", only) != only:
             raise Refused(403, "other_tenant", "this admin key is another tenant's")
         return Answer(200, {"removed": await asking.cache.purge(**conditions)})
 
     async def _entry(self, asking: Asking) -> Answer:
         administers = self._tenants.is_administrator(asking.scope)
-        tenant, user = self._whose(asking.scope)
+        tenant, user, held = self._whose(asking.scope)
         texts = asking.query(("texts",)).get("texts", "false")
         if texts not in ("true", "false"):
             raise Refused(400, "invalid_query", "texts is true or false")
@@ -180,7 +182,7 @@ class Ops:
             raise _not_there()
         async with asyncio.timeout(DEADLINE_SECONDS):
             async for entry in asking.cache.entries(Selector(id=asking.id, tenant=tenant)):
-                if user is None or entry.scope.user in ("", user):
+                if (user is None or entry.scope.user in ("", user)) and _may_know(entry, held):
                     return Answer(200, described(entry) | (_texts(entry) if texts == "true" else {}))
         raise _not_there()
 
@@ -193,14 +195,19 @@ class Ops:
             entries, size = await count(asking.cache, Selector(tenant=only))
         return Answer(200, {"version": __version__, "tenant": only, "entries": entries, "payload_bytes": size})
 
-    def _whose(self, scope: Scope) -> tuple[str | None, str | None]:
-        """Of whose entries a request may speak: tenant and user, None for all. Raises ``Refused``."""
+    def _whose(self, scope: Scope) -> tuple[str | None, str | None, tuple[str, ...] | None]:
+        """Of whose entries a request may speak: tenant, user and permissions, None for all. Raises ``Refused``."""
         if self._tenants.is_administrator(scope):
-            return scope_of(self._tenants.administrator(scope)), None
+            return scope_of(self._tenants.administrator(scope)), None, None
         caller = self._identify(scope)
         if caller.apart:
             raise Refused(401, "no_credential", "this needs the credential that the answer was asked for with")
-        return caller.tenant, caller.user
+        return caller.tenant, caller.user, caller.permissions
+
+
+def _may_know(entry: Entry, held: tuple[str, ...] | None) -> bool:
+    """Whether these permissions are enough for all documents that an entry names; None: for whatever it names."""
+    return held is None or all(set(source.labels) <= set(held) for source in entry.reply.sources)
 
 
 def described(entry: Entry) -> dict[str, object]:

@@ -144,7 +144,34 @@ def _network(limits: httpx.Limits) -> httpx.AsyncBaseTransport:
     verify = ssl.create_default_context()
     if not {"http", "https", "all"}.isdisjoint(getproxies()):
         return _Proxied(limits, verify)
-    return httpx.AsyncHTTPTransport(http2=True, verify=verify, limits=limits)
+    return _ByScheme(httpx.AsyncHTTPTransport(http2=True, verify=verify, limits=limits), limits)
+
+
+class _ByScheme(httpx.AsyncBaseTransport):
+    """Over TLS in one way, without it in another; a body that still comes in goes the first. Loads what it needs."""
+
+    def __init__(self, usual: httpx.AsyncBaseTransport, limits: httpx.Limits) -> None:
+        self._usual = usual
+        self._limits = limits
+        self._plain: httpx.AsyncBaseTransport | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """See ``httpx.AsyncBaseTransport``."""
+        is_near = request.url.scheme != "https" and isinstance(request.stream, httpx.ByteStream)
+        return await (self._unencrypted() if is_near else self._usual).handle_async_request(request)
+
+    def _unencrypted(self) -> httpx.AsyncBaseTransport:
+        if self._plain is None:
+            from yamabiko.gateway.unencrypted import Unencrypted  # noqa: PLC0415 - a tenth of a second of a cold start
+
+            self._plain = Unencrypted(self._limits)
+        return self._plain
+
+    async def aclose(self) -> None:
+        """Let go of the connections."""
+        await self._usual.aclose()
+        if self._plain is not None:
+            await self._plain.aclose()
 
 
 class _Proxied(httpx.AsyncBaseTransport):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import replace
+from typing import TypeAlias
 
 import msgspec
 
@@ -20,6 +21,7 @@ REMEMBERED = 512
 REMEMBERED_BYTES = 16 * 1024
 """... if they are no longer than this."""
 _decode = msgspec.json.Decoder().decode
+_Name: TypeAlias = tuple[str, str, str, str, tuple[str, ...], str, tuple[str, ...], bytes]
 
 
 class Known:
@@ -49,14 +51,14 @@ class Reading:
 
     def __init__(self, max_temperature: float | None) -> None:
         self._max_temperature = max_temperature
-        self._read: OrderedDict[tuple[str, str, str, str, str, tuple[str, ...], bytes], Known] = OrderedDict()
+        self._read: OrderedDict[_Name, Known] = OrderedDict()
 
     def asked(self, route: Route, dialect: Dialect, body: bytes, caller: Caller, headers: Headers) -> Known | None:
         """What the body asks; None where it can't be read: the upstream knows best what is wrong with it."""
         if any(name == b"content-encoding" for name, _ in headers):
             return None
         varied = varying(headers)
-        name = (dialect.name, route.apart, caller.tenant, caller.user, caller.apart, varied, body)
+        name = (dialect.name, route.apart, caller.tenant, caller.user, caller.permissions, caller.apart, varied, body)
         known = self._read.get(name)
         if known is not None:
             self._read.move_to_end(name)
@@ -82,6 +84,8 @@ class Reading:
             asked = dialect.asked(value, tenant=caller.tenant, user=caller.user)
         except (msgspec.DecodeError, InvalidRequest, RecursionError, UnicodeDecodeError):
             return None
+        if caller.permissions:
+            asked = replace(asked, request=replace(asked.request, permissions=caller.permissions))
         why = caller.apart if not asked.request.bypass else ""
         bound, heat = self._max_temperature, value.get("temperature")
         if bound is not None and isinstance(heat, int | float) and heat > bound:

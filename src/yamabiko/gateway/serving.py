@@ -1,4 +1,4 @@
-"""The gateway from its settings, and the server that runs it: uvicorn, in one process or several on one socket."""
+"""The server that runs the gateway: uvicorn, in one process or several on one socket."""
 
 from __future__ import annotations
 
@@ -8,102 +8,25 @@ import signal
 import socket
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from tempfile import TemporaryDirectory
-from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from yamabiko.build import make_embedder, open_cache
-from yamabiko.cache import Cache
 from yamabiko.errors import StoreUnavailable
 from yamabiko.gateway.app import Gateway
-from yamabiko.gateway.bedrock import on_bedrock
-from yamabiko.gateway.breaker import Guarded
-from yamabiko.gateway.control import Control, about
-from yamabiko.gateway.exchange import Identify, Observer
-from yamabiko.gateway.limits import Rooms
-from yamabiko.gateway.observing import observing
-from yamabiko.gateway.ops import Ops, Readiness
 from yamabiko.gateway.protocol import Bounded
-from yamabiko.gateway.proxy import Proxy, Upstream, upstreams_of
-from yamabiko.gateway.routes import Routes
 from yamabiko.gateway.scrape import FOLDER_VARIABLE
-from yamabiko.gateway.tenants import Tenants, table_of
-from yamabiko.settings import GatewaySettings, Settings
-from yamabiko.wire.dialect import Dialect
-from yamabiko.wire.dialects.chat import Chat
-from yamabiko.wire.dialects.messages import Messages
-from yamabiko.wire.dialects.responses import Responses
-
-if TYPE_CHECKING:
-    import httpx
+from yamabiko.settings import GatewaySettings
 
 KEEP_ALIVE_SECONDS = 75
 """An idle connection is kept a little longer than load balancers keep theirs (60 s), so that they close it first."""
 
 START_SECONDS = 60.0
 """How long a worker may take to open the cache."""
-
-
-def dialects() -> tuple[Dialect, ...]:
-    """All that the gateway speaks."""
-    return (Chat(), Messages(), Responses())
-
-
-def build(
-    settings: Settings,
-    *,
-    upstreams: Sequence[Upstream] = (),
-    transport: httpx.AsyncBaseTransport | None = None,
-    identify: Identify | None = None,
-    observers: Sequence[Observer] = (),
-    environ: Mapping[str, str] = MappingProxyType({}),
-) -> Gateway:
-    """The application. ``upstreams`` and ``transport`` take the place of those that the settings name, and of the net.
-
-    ``identify`` takes the place of the table of keys for clients, and not for administrators. ``environ``: see
-    ``observing``.
-    Raises ``ConfigurationError``.
-    """
-
-    async def opening() -> Cache:
-        embedder = make_embedder(settings)
-        return await open_cache(
-            settings=settings,
-            embedder=None if embedder is None else Guarded(embedder),
-            hooks=[looking_on.metrics],
-        )
-
-    def cache() -> Cache | None:
-        return gateway.cache
-
-    asked, ends = on_bedrock(settings, upstreams or upstreams_of(settings.gateway), dialects())
-    looking_on = observing(settings.gateway, asked, environ, cache)
-    tenants = Tenants(table_of(settings.gateway))
-    clients = identify or tenants
-    rooms = Rooms(cache, time.monotonic)
-    gateway = Gateway(
-        opening,
-        settings.gateway,
-        Proxy(settings.gateway, transport, ends),
-        Routes(asked, dialects()),
-        identify=clients,
-        read_controls=Control(settings.policy, rooms.has_room),
-        observers=(*observers, *looking_on.observers, rooms),
-        about=about,
-        own={
-            "yamabiko": looking_on.logged(Ops(cache, tenants, clients)),
-            "readyz": Readiness(cache, lambda: gateway.in_flight),
-            "metrics": looking_on.scrape,
-        },
-    )
-    return gateway
 
 
 def run(

@@ -1,4 +1,4 @@
-"""Who calls: from a credential to a tenant and a user, before anything of the request's body is read.
+"""Who calls: from a credential to tenant, user and permissions, before anything of the request's body is read.
 
 Three ways, the first that fits: a key of the table (``keys.py``), a header from a proxy that has authenticated the
 caller and whose address is configured, and the digest of the credential that is meant for the upstream. Whoever has
@@ -16,7 +16,7 @@ from pathlib import Path
 from yamabiko.errors import ConfigurationError
 from yamabiko.gateway.exchange import Caller, Headers, Refused, Scope, by_credential
 from yamabiko.gateway.headers import KEY_PREFIX
-from yamabiko.gateway.keys import EVERY_TENANT, NAME, Key, Table
+from yamabiko.gateway.keys import EVERY_TENANT, MOST_LABELS, NAME, Key, Table, labels_of
 from yamabiko.gateway.limits import Buckets
 from yamabiko.settings import GatewaySettings
 
@@ -122,7 +122,8 @@ class Tenants:
         if found is not None:
             if found.role == "admin":
                 raise Refused(403, "admin_key", "an admin key asks no model: make a key for this client")
-            return _limited(Caller(tenant=found.tenant, user=found.user, digest=found.digest), table)
+            held = found.permissions
+            return _limited(Caller(tenant=found.tenant, user=found.user, permissions=held, digest=found.digest), table)
         proxied = _by_proxy(scope, table)
         if proxied is not None:
             return proxied
@@ -175,7 +176,8 @@ def _by_proxy(scope: Scope, table: Table) -> Caller | None:
     trusted, headers = table.trusted, scope["headers"]
     tenants = [value for name, value in headers if name == trusted.header]
     users = [value for name, value in headers if name == trusted.user_header]
-    if not tenants and not users:
+    held = [value for name, value in headers if name == trusted.permissions_header]
+    if not tenants and not users and not held:
         return None
     peer = (scope.get("client") or ("", 0))[0]
     if not trusted.is_peer(peer):
@@ -183,8 +185,20 @@ def _by_proxy(scope: Scope, table: Table) -> Caller | None:
     names = [value.decode("latin-1") for value in (*tenants, *users)]
     if len(tenants) != 1 or len(users) > 1 or not all(NAME.fullmatch(name) for name in names):
         raise Refused(400, "bad_identity", "the proxy must name one tenant and at most one user, in letters and digits")
-    caller = Caller(tenant=names[0], user=names[1] if users else "", digest=f"proxy:{names[0]}"[:32])
+    digest = f"proxy:{names[0]}"[:32]
+    caller = Caller(tenant=names[0], user=names[1] if users else "", permissions=_permitted(held), digest=digest)
     return _limited(caller, table)
+
+
+def _permitted(held: list[bytes]) -> tuple[str, ...]:
+    """The permissions in a proxy's header: one line, so that none that a client sent can stand beside it."""
+    try:
+        (line,) = held or (b"",)
+        labels = [label.strip(" \t") for label in line.decode("utf-8").split(",")] if line.strip(b" \t") else []
+        return labels_of(labels, "the header")
+    except (ValueError, ConfigurationError):
+        why = f"the proxy must name permissions in one header, in UTF-8, parted by commas, at most {MOST_LABELS}"
+        raise Refused(400, "bad_identity", why) from None
 
 
 def _limited(caller: Caller, table: Table) -> Caller:

@@ -28,7 +28,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from yamabiko.errors import ConfigurationError
 from yamabiko.gateway.exchange import Asking, Exchange, Observer, Scope
-from yamabiko.gateway.metrics import tier_of
+from yamabiko.gateway.outcomes import tier_of
 from yamabiko.gateway.paths import method_of, name_of
 from yamabiko.types import Hit, Miss
 from yamabiko.version import __version__

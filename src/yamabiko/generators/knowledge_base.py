@@ -21,6 +21,7 @@ from yamabiko.generators.passages import (
     Passage,
     Passages,
     Retrieve,
+    Sourcing,
     digest_of,
     numbered,
     sourced,
@@ -124,8 +125,7 @@ class KnowledgeBase:
     @property
     def version(self) -> str:
         """Names the base and how it is searched: a part of ``Request.knowledge``, as it changes what is found."""
-        told = canonical_json([self.search.arguments(), self._guardrail])
-        return f"{self.id}:{digest_of(told)[:16]}"
+        return version_of(self.id, self.search, self._guardrail)
 
     def within(self, narrower: Mapping[str, Any]) -> KnowledgeBase:
         """The same base, narrowed: see ``Search.within``."""
@@ -172,6 +172,11 @@ class KnowledgeBase:
             page = {**arguments, "nextToken": token}
 
 
+def version_of(base: str, search: Search, guardrail: Mapping[str, str]) -> str:
+    """What ``KnowledgeBase.version`` is, without an agent."""
+    return f"{base}:{digest_of(canonical_json([search.arguments(), dict(guardrail)]))[:16]}"
+
+
 def passage_from(result: Mapping[str, Any], *, base: str, labels_key: str = "") -> Passage:
     """A passage from one result of Retrieve; its text is empty where no model can read it."""
     text, metadata = text_of(result.get("content")), result.get("metadata")
@@ -215,21 +220,21 @@ class GroundedGenerator:
         instructions: str = INSTRUCTIONS,
         query: Callable[[Request], str] = last_question,
         order: Order = "source",
-        sources: Literal["given", "cited"] = "given",
+        sources: Sourcing = "traced",
     ) -> None:
         self._retrieve = retrieve
         self._model = model
         self._instructions = instructions
         self._query = query
         self._order: Order = order
-        self._sources: Literal["given", "cited"] = sources
+        self._sources: Sourcing = sources
 
     async def __call__(self, request: Request) -> Reply:
         """The whole answer, with its sources and citations."""
         started = asyncio.get_running_loop().time()
         passages = await self._found(request)
         reply = await self._model(with_passages(request, passages, self._instructions))
-        reply = sourced(reply, passages, sources=self._sources)
+        reply = self._sourced(request, reply, passages)
         return replace(reply, latency_seconds=asyncio.get_running_loop().time() - started)
 
     async def stream(self, request: Request) -> AsyncIterator[str | Reply]:
@@ -247,8 +252,12 @@ class GroundedGenerator:
                 else:
                     texts.append(item)
                     yield item
-        last = sourced(last, passages, text="".join(texts), sources=self._sources)
+        last = self._sourced(request, last, passages, text="".join(texts))
         yield replace(last, latency_seconds=asyncio.get_running_loop().time() - started)
+
+    def _sourced(self, request: Request, reply: Reply, passages: Passages, text: str | None = None) -> Reply:
+        question, held = self._query(request), request.permissions
+        return sourced(reply, passages, text=text, question=question, permissions=held, sources=self._sources)
 
     async def _found(self, request: Request) -> Passages:
         return numbered(await self._retrieve(self._query(request)), self._order)

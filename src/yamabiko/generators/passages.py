@@ -10,7 +10,9 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias
+from unicodedata import normalize
 
 from yamabiko.message import Message, canonical_json
 from yamabiko.types import Reply, Request, Source
@@ -36,8 +38,15 @@ NO_PASSAGES = "no_passages"
 
 _MARKER = re.compile(r"[\[［【]\s*(\d{1,3}(?:\s*[,、，]\s*\d{1,3})*)\s*[\]］】]")
 _NUMBER = re.compile(r"\d+")
+_SAYS = re.compile(r"\w")
+_RUN = re.compile(
+    r"[\u30a1-\u30ff\u3005\u3400-\u9fff\U00020000-\U0003ffff]+|[^\W_\u3005\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]+"
+)
 
 Order: TypeAlias = Literal["source", "rank"]
+
+Sourcing: TypeAlias = Literal["traced", "cited", "given"]
+"""Which passages are an answer's sources: see ``sourced``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,20 +144,71 @@ def _cited(text: str, passages: Sequence[Passage]) -> Iterator[Citation]:
 
 
 def sourced(
-    reply: Reply, passages: Sequence[Passage], *, text: str | None = None, sources: Literal["given", "cited"] = "given"
+    reply: Reply,
+    passages: Sequence[Passage],
+    *,
+    text: str | None = None,
+    question: str = "",
+    permissions: Sequence[str] = (),
+    sources: Sourcing = "traced",
 ) -> Reply:
     """The reply with its sources and with what it cites; ``text`` is its text where a stream told that before.
 
     "given": every passage that the model was shown, since each of them may have shaped the answer. "cited": those that
     it names, or all of them where it names none; fewer answers go when documents change, and some that should.
+    "traced": those that it names, and each other one that has a word of the answer which neither they nor the question
+    have; all of them where a paragraph of the answer names none. A passage that was shown to a caller without its
+    labels (``permissions``: the labels held) is always one, so that the answer is not stored.
     """
-    found = cited(reply.text if text is None else text, passages)
+    said = reply.text if text is None else text
+    found = cited(said, passages)
     named = tuple(passage.source for passage in passages)
     if sources == "cited" and found:
         named = tuple(citation.source for citation in found)
+    elif sources == "traced" and _cites_throughout(said, found):
+        named = _traced(said, passages, found, question)
+    unheld = (passage.source for passage in passages if not set(passage.source.labels) <= set(permissions))
     finish_reason = NO_PASSAGES if not passages and reply.finish_reason == "stop" else reply.finish_reason
-    sourced_reply = replace(reply, sources=tuple(dict.fromkeys(named)), finish_reason=finish_reason)
+    sourced_reply = replace(reply, sources=tuple(dict.fromkeys((*named, *unheld))), finish_reason=finish_reason)
     return _noted(sourced_reply, found) if found else sourced_reply
+
+
+def _cites_throughout(text: str, found: Sequence[Citation]) -> bool:
+    """Whether every paragraph that says something, and does not only lead to the next one, cites a passage."""
+    at, told = 0, False
+    for line in text.splitlines(keepends=True):
+        start, at = at, at + len(line)
+        if not _SAYS.search(_MARKER.sub("", line)) or line.rstrip().endswith((":", "：")):
+            continue
+        told = any(start <= citation.start < at for citation in found)
+        if not told:
+            return False
+    return told
+
+
+def _traced(text: str, passages: Sequence[Passage], found: Sequence[Citation], question: str) -> tuple[Source, ...]:
+    """The sources of the passages that are cited, and of those from which what is not in these may have come."""
+    numbers = {citation.number for citation in found}
+    known = _words(question)
+    for number in numbers:
+        known |= _words(passages[number - 1].text)
+    new = _words(_MARKER.sub(" ", text)) - known
+    return tuple(
+        passage.source
+        for number, passage in enumerate(passages, start=1)
+        if number in numbers or not new.isdisjoint(_words(passage.text))
+    )
+
+
+def _words(text: str) -> set[str]:
+    """Words and figures; of Chinese characters and Katakana, which have no spaces, pairs. Hiragana is left out."""
+    found: set[str] = set()
+    for run in _RUN.findall(normalize("NFKC", text).casefold()):
+        if run[0] >= "\u3000":
+            found.update(map("".join, pairwise(run)) if len(run) > 1 else run)
+        else:
+            found.add(run)
+    return found
 
 
 def _noted(reply: Reply, citations: Sequence[Citation]) -> Reply:

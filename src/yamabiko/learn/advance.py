@@ -59,6 +59,7 @@ class Rules:
 
     ``terms``: the promise and the versions in use. ``promise`` and ``versions``: the same as texts. ``learning``:
     whether labels can be had. ``shipped``: a threshold from public data, None where nobody measured the embedder.
+    ``most``: the highest rate of drawing; below 1 where other scores are in force, and these are labelled beside them.
     """
 
     terms: Terms
@@ -66,6 +67,7 @@ class Rules:
     versions: str
     learning: bool
     shipped: float | None
+    most: float = 1.0
 
 
 def fresh(namespace: str, rules: Rules, *, distrust: str = "", began: str = "") -> NamespaceState:
@@ -353,14 +355,9 @@ def _drawing(known: NamespaceState, rules: Rules) -> Drawing | None:
         suspicious = known.process.e_value >= 1  # once aroused, until the bet is lost: a design is not for one draw
         above = AUDIT_SUSPICIOUS if suspicious else above
     threshold = MIN_SCORE if known.threshold is None else max(MIN_SCORE, known.threshold)
-    return Drawing(
-        namespace=known.namespace,
-        versions=rules.versions,
-        floor=MIN_SCORE,
-        threshold=threshold,
-        below=above if known.threshold is None else GREY_RATE,
-        above=above,
-    )
+    below, above = min(rules.most, above if known.threshold is None else GREY_RATE), min(rules.most, above)
+    fixed = Drawing(namespace=known.namespace, versions=rules.versions, floor=MIN_SCORE, threshold=1, below=0, above=0)
+    return msgspec.structs.replace(fixed, threshold=threshold, below=below, above=above)
 
 
 # Labels.

@@ -13,25 +13,29 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 
 from yamabiko.core.calibrate import Judge
-from yamabiko.core.shipped import ShippedThreshold, shipped_threshold
+from yamabiko.core.contest import drawn_beside
+from yamabiko.core.mixing import version_of
+from yamabiko.core.shipped import ShippedThreshold, shipped_threshold, verified_threshold
 from yamabiko.core.states import Position, State
 from yamabiko.errors import InvalidRequest, StoreError
 from yamabiko.flight import Background
 from yamabiko.learn.budget import Budget
+from yamabiko.learn.contest import Contest
 from yamabiko.learn.experiment import Arm, Experiments, namespace_suffix
 from yamabiko.learn.experiment_records import caller_of
 from yamabiko.learn.feedback import HitIds, apply_feedback, load_secret
 from yamabiko.learn.judge import AnswerJudge
 from yamabiko.learn.namespaces import embedder_of, namespace_of
 from yamabiko.learn.records import Transition
-from yamabiko.learn.standings import Standings
+from yamabiko.learn.standings import Log, Standings
+from yamabiko.learn.trained import Trained
 from yamabiko.learn.trials import Outcome, Trials
 from yamabiko.learn.versions import versions_of
 from yamabiko.policy import Policy
-from yamabiko.ports import Embedder, Generate, SharedState, Store
+from yamabiko.ports import Embedder, Generate, Graded, Mix, SharedState, Store, Verifier
 from yamabiko.settings import LearnSettings
 from yamabiko.telemetry import Event, Hook, emit, of_label
 from yamabiko.types import Entry, Hit, Key, Miss, Question, Reply, Request, Selector, Trial
@@ -65,14 +69,13 @@ class Learner:
         clock: Callable[[], float],
         sign: Callable[[Entry, Question], Question] | None = None,
         close_judge: Callable[[], Awaitable[None]] | None = None,
+        verifier: Verifier | Graded | None = None,
     ) -> None:
         self._store = store
         self._shared = store if isinstance(store, SharedState) else None
-        self._policy = policy
-        self._settings = settings
+        self._policy, self._settings, self._verifier = policy, settings, verifier
         self._timeout = timeout_seconds
-        self._hooks = tuple(hooks)
-        self._clock = clock
+        self._hooks, self._clock = tuple(hooks), clock
         self._behind = Background()
         self._learning = judge is not None and self._shared is not None and policy.max_error_rate is not None
         self._judge = AnswerJudge(
@@ -86,7 +89,7 @@ class Learner:
         self._close_judge = close_judge
         self._generate: Generate | None = None
         self._ids: HitIds | None = None
-        self._standings: dict[str, Standings] = {}
+        self._standings: dict[str, Contest] = {}
         self._waiting: dict[str, None] = {}
         self._advancing: asyncio.Task[None] | None = None
         self._counted: dict[str, float] = {}
@@ -161,17 +164,17 @@ class Learner:
         if position.design is None:
             return arm.policy, position
         if not look_up or not self._trials.has_room() or self._judge_is_down():
-            return arm.policy, replace(position, design=None)
+            return arm.policy, replace(position, design=None, beside=())
         if arm.policy.on == "request":
-            self._request_counts(arm, position.design.id, look_up, name)
-        return arm.policy, position
+            self._request_counts(arm, position, look_up, name)
+        return arm.policy, drawn_beside(position, look_up) if position.beside else position
 
     def _judge_is_down(self) -> bool:
         return 0 < self._judge_again - self._clock() <= JUDGE_PAUSE_SECONDS
 
-    def _request_counts(self, arm: Arm, design: str, look_up: str, name: str) -> None:
+    def _request_counts(self, arm: Arm, position: Position, look_up: str, name: str) -> None:
         """A promise per request counts all that take part, and must look now and then though no label has come."""
-        self._standings_of(arm).requested(name, design, look_up)
+        self._standings_of(arm).requested(name, position, look_up)
         now = self._clock()
         if not 0 <= now - self._counted.get(name, -math.inf) < self._settings.refresh_seconds:
             self._counted[name] = now
@@ -182,26 +185,50 @@ class Learner:
             return Arm(name="control", policy=self._policy)
         return self._experiments.arm_of(caller_of(request))
 
-    def _standings_of(self, arm: Arm) -> Standings:
+    def _standings_of(self, arm: Arm) -> Contest:
         experiment = arm.experiment if namespace_suffix(arm) else ""
         found = self._standings.get(experiment)
         if found is None:
-            assert self._shared is not None
-            found = self._standings[experiment] = Standings(
-                self._shared,
-                policy=arm.policy,
-                clock=self._clock,
-                learning=self._learning,
-                shipped=partial(_shipped, arm.policy),
-                versions=partial(versions_of, policy=arm.policy),
-                judge=Judge(false_accept=self._settings.judge_false_accept),
-                new_id=self.new_id,
-                spawn=self._behind.spawn,
-                told=self._moved,
-                refresh_seconds=self._settings.refresh_seconds,
-                timeout_seconds=self._timeout,
-            )
+            logs: dict[str, Log] = {}
+            found = self._standings[experiment] = Contest(partial(self._made, arm.policy, logs), self._mixes_of)
         return found
+
+    def _made(self, policy: Policy, logs: dict[str, Log], mix: Mix | None, most: Callable[[str], float]) -> Standings:
+        """The standings of one policy by one kind of scores."""
+        assert self._shared is not None
+        return Standings(
+            self._shared,
+            policy=policy,
+            clock=self._clock,
+            learning=self._learning,
+            shipped=partial(_shipped, policy, mix=mix),
+            versions=partial(versions_of, policy=policy, mix=mix),
+            judge=Judge(false_accept=self._settings.judge_false_accept),
+            new_id=self.new_id,
+            spawn=self._behind.spawn,
+            told=self._moved,
+            refresh_seconds=self._settings.refresh_seconds,
+            timeout_seconds=self._timeout,
+            most=most,
+            logs=logs,
+            name="" if mix is None else version_of(mix),
+        )
+
+    @cached_property
+    def _trained(self) -> Trained:
+        refresh = self._settings.refresh_seconds
+        return Trained(self._shared, clock=self._clock, spawn=self._behind.spawn, refresh_seconds=refresh)
+
+    @cached_property
+    def _graded(self) -> Graded | None:
+        """The verifier, if its word is weighed with the score; found out once, which takes as long as an exact hit."""
+        promised = self._policy.max_error_rate is not None
+        return self._verifier if promised and isinstance(self._verifier, Graded) else None
+
+    def _mixes_of(self, embedder: str) -> Sequence[Mix]:
+        """How the verifier's word may be weighed for an embedder's candidates, the latest fit first."""
+        own = None if self._graded is None else self._graded.mix_for(embedder)
+        return () if own is None else (*self._trained.beside(embedder, own), own)
 
     def _alone(self, name: str) -> Position:
         """Where a namespace stands for good in a store that can't keep what is learned."""
@@ -308,11 +335,19 @@ class Learner:
                 await self._standings[experiment].advance(name)
 
     def _moved(self, transition: Transition) -> None:
-        event = Event(call="standing", outcome=transition.after, namespace=transition.namespace, why=transition.reason)
+        event = Event(
+            call="standing",
+            outcome=transition.after,
+            before=transition.before,
+            namespace=transition.namespace,
+            why=transition.reason,
+        )
         emit(self._hooks, event, asyncio.get_running_loop().call_soon)
 
 
-def _shipped(policy: Policy, embedder: str) -> ShippedThreshold | None:
+def _shipped(policy: Policy, embedder: str, mix: Mix | None = None) -> ShippedThreshold | None:
     if policy.max_error_rate is None:
         return None
+    if mix is not None:
+        return verified_threshold(mix, embedder, policy.max_error_rate, policy.confidence)
     return shipped_threshold(embedder, policy.max_error_rate, policy.confidence)

@@ -51,6 +51,7 @@ class Draw:
     lots: tuple[float, float]
     correct: bool | None = None
     lost: bool = False
+    entry: str = ""
 
     def resolved(self, now: float) -> bool:
         """Whether it is known what became of it, or too late to know."""
@@ -104,7 +105,7 @@ class Ledger:
         self.unread = 0
         self._positions: list[int] = []
         self._pages: dict[tuple[str, str], _Page] = {}
-        self._draws: dict[str, Draw] = {}
+        self._draws: dict[str, list[Draw]] = {}
         self._designs: dict[Drawing, Design | None] = {}
         self._entries: dict[str, EntryLabels] = {}
         self.entries: Mapping[str, EntryLabels] = MappingProxyType(self._entries)
@@ -142,7 +143,7 @@ class Ledger:
             del page.counts[: _after(page.counts, up_to)]
             del page.covers[: bisect_right(page.covers, up_to)]
         self._pages = {key: page for key, page in self._pages.items() if page.draws or page.counts}
-        used = {draw.drawing for draw in self._draws.values()}
+        used = {draw.drawing for draws in self._draws.values() for draw in draws}
         self._designs = {drawing: design for drawing, design in self._designs.items() if drawing in used}
 
     def resolved(
@@ -226,7 +227,9 @@ class Ledger:
 
     def _drawn(self, position: int, record: Drawn) -> None:
         design, lots = self._design(record.drawing), lots_of(record.trial)
-        if design is None or record.trial in self._draws or not lots[0] < design.inclusion(record.score):
+        known = self._draws.get(record.trial, ())  # scores that are not in force may have drawn it as well
+        again = any(draw.drawing.versions == record.drawing.versions for draw in known)
+        if design is None or again or not lots[0] < design.inclusion(record.score):
             self.unread += 1  # one that was not drawn would spoil the whole sample
             return
         draw = Draw(
@@ -238,21 +241,23 @@ class Ledger:
             population=record.score if record.population is None else record.population,
             at=record.at,
             lots=lots,
+            entry=record.entry,
         )
-        self._draws[draw.trial] = draw
+        self._draws.setdefault(draw.trial, []).append(draw)
         for page in self._levels(record.drawing):
             page.draws.append(draw)
 
     def _judged(self, record: Judged) -> None:
-        draw = self._draws.get(record.trial)
-        if draw is None or draw.correct is not None:
+        draws = [draw for draw in self._draws.get(record.trial, ()) if draw.correct is None]
+        about = [draw for draw in draws if draw.entry == record.entry and record.how != GIVEN_UP]
+        for draw in draws:
+            draw.lost = draw.lost or draw not in about  # whoever preferred another entry learns nothing of it
+        if not about:
             return  # its draw was trimmed, or never written: it is in no sample
-        if record.how == GIVEN_UP:
-            draw.lost = True
-            return
-        draw.correct = record.correct
+        for draw in about:
+            draw.correct = record.correct
         seen = self._entries.pop(record.entry, None) or EntryLabels()
-        seen.add(draw.population, correct=record.correct)
+        seen.add(about[0].population, correct=record.correct)
         self._entries[record.entry] = seen
         if len(self._entries) > MOST_ENTRIES:
             del self._entries[next(iter(self._entries))]
@@ -274,7 +279,7 @@ class Ledger:
             if trial in self._draws or not lots[0] < design.inclusion(score):
                 continue
             draw = Draw(position, trial, record.drawing, design, score, score, record.at, lots, correct)
-            self._draws[trial] = draw
+            self._draws[trial] = [draw]
             for page in self._levels(record.drawing):
                 page.draws.append(draw)
         if record.requests:

@@ -24,6 +24,10 @@ BYPASS = "a judge's own question never meets the cache"
 
 _FOLDER = Path(__file__).parent / "data"
 _SAMPLING = '{"temperature":0}'
+_STORED_HEADINGS: Mapping[str, tuple[str, str, str]] = {
+    "en": ("Question", "Earlier question", "Stored answer"),
+    "ja": ("質問", "以前の質問", "保存された回答"),
+}
 _HEADINGS: Mapping[str, tuple[str, str, str]] = {
     "en": ("Question", "Answer 1", "Answer 2"),
     "ja": ("質問", "回答1", "回答2"),
@@ -44,16 +48,40 @@ def judge_request(
     question: str, stored: str, fresh: str, *, model: str, new_code: Callable[[], str] = lambda: secrets.token_hex(8)
 ) -> Request:
     """What the judge is asked, in Japanese for a Japanese question. ``new_code`` makes codes nobody can foresee."""
-    code = new_code()
-    while any(code in text for text in (question, stored, fresh)):
-        code = new_code()
-    language = "ja" if script(question) in ("japanese", "han") else "en"
     texts = (question, *ordered(question, stored, fresh))
+    return _fenced("judge", _HEADINGS, texts, model, new_code)
+
+
+def verifier_request(
+    question: str,
+    stored_question: str,
+    stored: str,
+    *,
+    model: str,
+    new_code: Callable[[], str] = lambda: secrets.token_hex(8),
+) -> Request:
+    """What is asked before a stored answer is served: whether it, given to another question, answers this one."""
+    return _fenced("verifier", _STORED_HEADINGS, (question, stored_question, stored), model, new_code)
+
+
+def _fenced(
+    task: str,
+    headings: Mapping[str, tuple[str, str, str]],
+    texts: tuple[str, str, str],
+    model: str,
+    new_code: Callable[[], str],
+) -> Request:
+    """The texts, of which the first is the question, each behind a fence that none of them can close."""
+    code = new_code()
+    while any(code in text for text in texts):
+        code = new_code()
+    language = "ja" if script(texts[0]) in ("japanese", "han") else "en"
     fenced = [
         f"[{code} {heading}]\n{text}\n[/{code} {heading}]"
-        for heading, text in zip(_HEADINGS[language], texts, strict=True)
+        for heading, text in zip(headings[language], texts, strict=True)
     ]
-    return Request("\n\n".join(fenced), system=_told(language), model=model, sampling=_SAMPLING, bypass=BYPASS)
+    told = _told(f"{task}_{language}")
+    return Request("\n\n".join(fenced), system=told, model=model, sampling=_SAMPLING, bypass=BYPASS)
 
 
 def ordered(question: str, one: str, other: str) -> tuple[str, str]:
@@ -66,8 +94,8 @@ def ordered(question: str, one: str, other: str) -> tuple[str, str]:
 
 
 @functools.cache
-def _told(language: str) -> str:
-    return (_FOLDER / f"judge_{language}.txt").read_text(encoding="utf-8").strip()
+def _told(name: str) -> str:
+    return (_FOLDER / f"{name}.txt").read_text(encoding="utf-8").strip()
 
 
 def parse_verdict(said: str) -> Verdict:

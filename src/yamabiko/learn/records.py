@@ -92,7 +92,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
 class Drawn(Record, frozen=True, kw_only=True):
     """A look-up was drawn for a label. ``question``: its key's digest, hexadecimal. ``at``: seconds UTC epoch.
 
-    ``population``: the candidate's score without what labels said of its entry, where that is another.
+    ``population``: the candidate's score without what labels said of its entry, where that is another. ``alone``: its
+    score without a verifier, and ``log_odds``: what ``verifier`` said of it, where that was asked.
     """
 
     trial: str
@@ -104,6 +105,9 @@ class Drawn(Record, frozen=True, kw_only=True):
     served: bool
     at: float
     population: float | None = None
+    alone: float | None = None
+    log_odds: float | None = None
+    verifier: str = ""
 
 
 class Judged(Record, frozen=True, kw_only=True):
@@ -207,7 +211,8 @@ class NamespaceState(msgspec.Struct, frozen=True, kw_only=True):
     wrong audits, ``cautious``: whether it is being made good (``learn/caution.py``); ``served_from``: since when it
     has been serving, 0 where it is not. ``refused``: what its own labels speak against, and why; ``checked``: with how
     many labels that was last looked at. ``distrust``: why nobody else's word may be taken; empty where it may.
-    ``began``: why it began anew. ``drawing``: the one in force, ``drawings``: the latest ones.
+    ``began``: why it began anew. ``drawing``: the one in force, ``drawings``: the latest ones. ``behind``: why other
+    scores are in force instead of these; empty where they are not, or nobody has compared them.
     """
 
     namespace: str
@@ -242,6 +247,7 @@ class NamespaceState(msgspec.Struct, frozen=True, kw_only=True):
     began: str = ""
     drawing: Drawing | None = None
     drawings: tuple[Drawing, ...] = ()
+    behind: str = ""
     transitions: tuple[Transition, ...] = ()
 
     @property

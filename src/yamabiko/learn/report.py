@@ -114,7 +114,8 @@ def seen_of(
             drawn.setdefault(record.trial, record)
         elif position > after and isinstance(record, Imported) and _belongs(record.drawing, namespace, versions):
             imported += record.correct
-    judged = [verdicts[trial] for trial in drawn if trial in verdicts]
+    told = ((verdicts[trial], one) for trial, one in drawn.items() if trial in verdicts)
+    judged = [verdict for verdict, one in told if verdict.entry == one.entry]  # not of another scores' candidate
     hits = sum(one.score >= one.drawing.threshold for one in drawn.values())
     times = [one.at for one in drawn.values()]
     return Seen(

@@ -18,6 +18,8 @@ from typing import Any, TypeAlias
 import msgspec
 
 from yamabiko.core.calibrate import Judge, Terms, Versions
+from yamabiko.core.mixing import log_odds_of
+from yamabiko.core.sampling import Sample
 from yamabiko.core.score import MIN_SCORE
 from yamabiko.core.shipped import ShippedThreshold
 from yamabiko.core.states import Position, State
@@ -25,7 +27,7 @@ from yamabiko.errors import ConfigurationError, StoreError, StoreUnavailable
 from yamabiko.learn.advance import Rules, is_heavy, settle, step, worth_saving
 from yamabiko.learn.counts import RequestCounts
 from yamabiko.learn.held import Held, closed, held, unheld
-from yamabiko.learn.ledger import Ledger
+from yamabiko.learn.ledger import WINDOW, Ledger
 from yamabiko.learn.namespaces import chain, embedder_of, root
 from yamabiko.learn.records import (
     AnyRecord,
@@ -43,7 +45,7 @@ from yamabiko.learn.records import (
     promise_of,
     standing_name,
 )
-from yamabiko.ports import SharedState
+from yamabiko.ports import Mix, SharedState
 from yamabiko.types import Policy, Trial
 
 Spawn: TypeAlias = Callable[[str, Coroutine[Any, Any, object]], "asyncio.Task[None]"]
@@ -63,7 +65,7 @@ _TRIES = 10
 
 
 @dataclass(slots=True)
-class _Log:
+class Log:
     """The log of a root namespace, as far as this process has read it; ``alone``: one reads or advances at a time."""
 
     ledger: Ledger = field(default_factory=Ledger)
@@ -75,6 +77,7 @@ class Standings:
     """The standings of all namespaces under one policy.
 
     ``learning``: whether labels are made here. ``shipped`` and ``versions`` take an embedder as ``model_for`` names it.
+    ``most``: the largest share of a namespace's look-ups that may be drawn. ``logs``: as far as others have read them.
     ``judge``: how far the labels can be trusted. ``new_id`` makes texts that were never made before. ``spawn`` runs
     work behind. ``told`` hears of each transition, once among all workers. ``clock`` gives seconds UTC epoch.
 
@@ -96,7 +99,12 @@ class Standings:
         told: Callable[[Transition], None] | None = None,
         refresh_seconds: float = 30.0,
         timeout_seconds: float = FIRST_TIMEOUT_SECONDS,
+        most: Callable[[str], float] = lambda _: 1.0,
+        logs: dict[str, Log] | None = None,
+        name: str = "",
     ) -> None:
+        self.name = name
+        self._most = most
         self._shared = shared
         self._clock = clock
         self._learning = learning
@@ -119,7 +127,7 @@ class Standings:
             )
         self._rules: dict[str, Rules] = {}
         self._held: OrderedDict[str, Held] = OrderedDict()
-        self._logs: dict[str, _Log] = {}
+        self._logs = {} if logs is None else logs
         self._sighting: dict[str, asyncio.Task[None]] = {}
         self._counts = RequestCounts(self._append, new_id)
 
@@ -150,6 +158,17 @@ class Standings:
             return closed(namespace, "the store failed")
         self._held.move_to_end(namespace)
         return known.position
+
+    async def of_mix(self, namespace: str, mix: Mix) -> Position:
+        """The same where these are the scores of a mix, and whether others are in force instead."""
+        position = await self.of(namespace)
+        levels = (known for level in chain(namespace) if (known := self.known(level)) is not None)
+        tried = next((known for known in levels if known.behind or known.certificate is not None), None)
+        return replace(position, mix=mix, behind="" if tried is None else tried.behind)
+
+    def known(self, namespace: str) -> NamespaceState | None:
+        """What memory holds of a namespace's standing; None where it was not seen yet."""
+        return self._held[namespace].now if namespace in self._held else None
 
     async def _sight(self, namespace: str) -> None:
         """Read what is stored of a namespace and its ancestors; where that fails, what was known stays."""
@@ -216,8 +235,8 @@ class Standings:
         if len(self._held) > MOST_NAMESPACES:
             self._held.popitem(last=False)
 
-    def _log(self, namespace: str) -> _Log:
-        return self._logs.setdefault(root(namespace), _Log())
+    def _log(self, namespace: str) -> Log:
+        return self._logs.setdefault(root(namespace), Log())
 
     def _rules_of(self, namespace: str) -> Rules:
         embedder = embedder_of(namespace)
@@ -235,15 +254,25 @@ class Standings:
                 shipped=threshold,
             )
             self._rules[embedder] = rules
-        return rules
+        most = self._most(namespace)
+        return rules if most == rules.most else replace(rules, most=most)
 
     # What came of it.
 
-    async def drawn(self, trial: Trial, digest: bytes, *, population: float | None = None) -> bool:
+    async def drawn(
+        self,
+        trial: Trial,
+        digest: bytes,
+        *,
+        population: float | None = None,
+        beside: bool = False,
+        verifier: str = "",
+    ) -> bool:
         """Write down that a look-up was drawn, before anything is known of its outcome; ``digest``: its key's.
 
-        ``population``: the candidate's score without what labels said of its entry, where that is another. False, and
-        nothing is written, for a design that is not known here: its label would count nowhere. Raises ``StoreError``.
+        ``population``: the candidate's score without what labels said of its entry, where that is another. ``beside``:
+        for scores that are not in force. ``verifier``: who may be asked. False, and
+        nothing is written, for a design that is not known here: its label counts nowhere. Raises ``StoreError``.
         """
         drawing = self._drawing(trial.namespace, trial.design)
         if drawing is None:
@@ -258,8 +287,11 @@ class Standings:
             served=trial.served,
             at=self._clock(),
             population=population,
+            alone=trial.candidate.alone,
+            log_odds=None if trial.candidate.verified is None else log_odds_of(trial.candidate.verified),
+            verifier="" if trial.candidate.verified is None else verifier,
         )
-        await self._append(trial.namespace, f"d:{trial.id}", record)
+        await self._append(trial.namespace, f"d:{trial.id}:{trial.design}" if beside else f"d:{trial.id}", record)
         return True
 
     async def judged(self, trial: Trial, correct: bool, how: str) -> None:
@@ -361,6 +393,31 @@ class Standings:
             await self._read(level)  # somebody was faster, and may have seen more
             await self._load(level)
         raise StoreUnavailable(f"the standing of {level!r} changes faster than it can be saved")
+
+    def sample(self, namespace: str, *, after: int, up_to: int) -> Sample:
+        """The labels of a namespace by these scores, between two positions of the log."""
+        versions = self._rules_of(namespace).versions
+        return self._log(namespace).ledger.sample(namespace, versions, after=after, up_to=up_to)
+
+    def seen_from(self, namespace: str, *, after: int, up_to: int) -> int:
+        """From where on ``sample`` reaches back to what was drawn behind ``after``."""
+        versions, ledger = self._rules_of(namespace).versions, self._log(namespace).ledger
+        draws = ledger.latest(namespace, versions, after=after, up_to=up_to, most=WINDOW)
+        return draws[0].position - 1 if len(draws) >= WINDOW else after
+
+    async def give_way(self, namespace: str, why: str) -> None:
+        """Note that other scores are in force, and why; empty: they are not. Raises ``StoreError``."""
+        for _ in range(_TRIES):
+            known = self._held.get(namespace)
+            if known is None or not known.writable or known.now.behind == why:
+                return
+            state = msgspec.structs.replace(known.now, behind=why, saved=self._clock())
+            stored, name = known.stored.with_(state), standing_name(namespace)
+            version = await self._shared.save_state(name, encode_standing(stored), expected=known.version)
+            if version is not None:
+                self._follow(namespace, Held(stored, version, state, state, known.loaded, is_saved=True), state)
+                return
+            await self._load(namespace)
 
     def _tell(self, transitions: Sequence[Transition]) -> None:
         for transition in transitions:

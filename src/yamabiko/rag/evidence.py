@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from yamabiko.core.support import MIN_SUPPORT, support
 from yamabiko.errors import ConfigurationError
 from yamabiko.generators.passages import Passage, Passages, digest_of
-from yamabiko.ports import Verifier
+from yamabiko.ports import Graded, Mix, Verifier
 from yamabiko.types import Candidate, Entry, Reply, Request
 
 MIN_OVERLAP = 0.5
@@ -43,7 +43,7 @@ class EvidenceVerifier:
         min_overlap: float = MIN_OVERLAP,
         min_support: float = MIN_SUPPORT,
         min_age_seconds: float = 0.0,
-        verifier: Verifier | None = None,
+        verifier: Verifier | Graded | None = None,
     ) -> None:
         for name, share in {"min_overlap": min_overlap, "min_support": min_support}.items():
             if not 0 <= share <= 1:
@@ -57,9 +57,18 @@ class EvidenceVerifier:
 
     async def same(self, request: Request, candidates: Sequence[Candidate], /) -> Sequence[bool]:
         """What the other verifier says; without one, no. Whether an answer still holds is asked of hits alone."""
-        if self._verifier is None:
-            return [False] * len(candidates)
-        return await self._verifier.same(request, candidates)
+        verifier: Any = self._verifier
+        return [False] * len(candidates) if verifier is None else await verifier.same(request, candidates)
+
+    def mix_for(self, embedder: str, /) -> Mix | None:
+        """See ``Graded.mix_for``: the other verifier's."""
+        return self._verifier.mix_for(embedder) if isinstance(self._verifier, Graded) else None
+
+    async def log_odds(self, request: Request, candidates: Sequence[Candidate], /) -> Sequence[float | None]:
+        """See ``Graded.log_odds``: what the other verifier says."""
+        if isinstance(self._verifier, Graded):
+            return await self._verifier.log_odds(request, candidates)
+        return [None] * len(candidates)
 
     async def objection(self, request: Request, entry: Entry, /, *, age_seconds: float) -> str:
         """See ``Gate.objection``."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal, Self
+from typing import Self
 
 from yamabiko.cache import Cache
 from yamabiko.generators.knowledge_base import Model, last_question
@@ -20,6 +20,7 @@ from yamabiko.generators.passages import (
     Order,
     Passages,
     Retrieve,
+    Sourcing,
     numbered,
     sourced,
     with_passages,
@@ -47,7 +48,7 @@ class Stages:
     narrow: Callable[[Request], Retrieve] | None = None
     query: Callable[[Request], str] = last_question
     order: Order = "source"
-    sources: Literal["given", "cited"] = "given"
+    sources: Sourcing = "traced"
     instructions: str = field(default=INSTRUCTIONS, repr=False)
 
 
@@ -162,7 +163,7 @@ class RagPipeline:
         started = time.perf_counter()
         found = numbered(await self.passages(request, controls=controls), self.stages.order)
         reply = await self.stages.model(with_passages(request, found, self.stages.instructions))
-        return self._finished(sourced(reply, found, sources=self.stages.sources), started)
+        return self._finished(request, reply, found, started)
 
     async def _generate_stream(self, call: _Call, controls: Controls, request: Request) -> AsyncIterator[str | Reply]:
         """The same in pieces."""
@@ -183,11 +184,14 @@ class RagPipeline:
             close = getattr(told, "aclose", None)
             if close is not None:
                 await close()
-        last = sourced(last, found, text="".join(pieces), sources=self.stages.sources)
-        yield self._finished(last, started)
+        yield self._finished(request, last, found, started, text="".join(pieces))
 
-    def _finished(self, reply: Reply, started: float) -> Reply:
-        """The reply, its latency with the search's; counted."""
+    def _finished(
+        self, request: Request, reply: Reply, found: Passages, started: float, *, text: str | None = None
+    ) -> Reply:
+        """The reply with its sources, its latency with the search's; counted."""
+        question, held, sources = self.stages.query(request), request.permissions, self.stages.sources
+        reply = sourced(reply, found, text=text, question=question, permissions=held, sources=sources)
         seconds = time.perf_counter() - started
         self._answered.made += 1
         self._answered.spent_seconds += seconds

@@ -18,6 +18,7 @@ from yamabiko.settings.generator import GeneratorSettings
 from yamabiko.settings.parts import BedrockSettings, EmbedderSettings, LearnSettings, StoreSettings
 from yamabiko.settings.setting import PREFIX, Setting
 from yamabiko.settings.tree import FILE_VARIABLE, MASK, Settings, explain, known_settings, settings_table
+from yamabiko.settings.verifier import VerifierSettings
 
 __all__ = [
     "FILE_VARIABLE",
@@ -31,6 +32,7 @@ __all__ = [
     "Setting",
     "Settings",
     "StoreSettings",
+    "VerifierSettings",
     "explain",
     "known_settings",
     "settings_table",

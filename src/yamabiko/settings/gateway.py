@@ -62,6 +62,13 @@ class GatewaySettings:
     )
     access_log: bool = field(default=False, metadata=about("a line of JSON on standard output for each request"))
     traces: str = field(default="", metadata=about("root of an OTLP collector; empty: as OTEL_ variables say"))
+    emf: bool = field(
+        default=False,
+        metadata=about("metrics for CloudWatch as lines on standard output; on Lambda with each invocation"),
+    )
+    emf_seconds: float = field(
+        default=60.0, metadata=about("how often they are written elsewhere than on Lambda", "seconds", 1, 3600)
+    )
 
     def __post_init__(self) -> None:
         check(self, "gateway.")

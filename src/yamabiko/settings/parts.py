@@ -150,6 +150,9 @@ class BedrockSettings:
         default=3, metadata=about("attempts in all where the service throttles or fails", "calls", 1, 10)
     )
     max_calls: int = field(default=50, metadata=about("calls of one process at a time; more wait", "calls", 1, 1000))
+    early: bool = field(
+        default=False, metadata=about("make its clients at the beginning, not with the first call; always so on Lambda")
+    )
 
     def __post_init__(self) -> None:
         check(self, "bedrock.")

@@ -15,6 +15,7 @@ from yamabiko.settings.generator import GeneratorSettings
 from yamabiko.settings.parts import BedrockSettings, EmbedderSettings, LearnSettings, StoreSettings
 from yamabiko.settings.policy import about
 from yamabiko.settings.setting import PREFIX, Setting, check, settings_of
+from yamabiko.settings.verifier import VerifierSettings
 from yamabiko.types import Policy
 from yamabiko.units import in_words
 
@@ -35,6 +36,9 @@ class Settings:
         repr=False,
         metadata=about("the store: sqlite:///FILE, memorydb://HOST, valkey://HOST, redis://HOST or memory://"),
     )
+    deployment: str = field(
+        default="yamabiko", metadata=about("name of this deployment, by which its metrics are told apart")
+    )
     prices_path: str = field(default="", metadata=about("your own price file; empty: the one in the package"))
     signing_keys: str = field(
         default="",
@@ -49,11 +53,14 @@ class Settings:
     bedrock: BedrockSettings = field(default_factory=BedrockSettings)
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     learn: LearnSettings = field(default_factory=LearnSettings)
+    verifier: VerifierSettings = field(default_factory=VerifierSettings)
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check(self, "")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.deployment):
+            raise ConfigurationError("deployment must be up to 64 letters, digits, dots, hyphens and underscores")
 
     @classmethod
     def load(
@@ -85,6 +92,7 @@ class Settings:
             bedrock=BedrockSettings(**parts["bedrock"]),
             generator=GeneratorSettings(**parts["generator"]),
             learn=LearnSettings(**parts["learn"]),
+            verifier=VerifierSettings(**parts["verifier"]),
             gateway=GatewaySettings(**parts["gateway"]),
             sources=MappingProxyType(sources),
             **parts[""],
@@ -130,6 +138,7 @@ def _parts() -> Mapping[str, Any]:
         BedrockSettings,
         GeneratorSettings,
         LearnSettings,
+        VerifierSettings,
         GatewaySettings,
     )
     return {"": Settings} | {f"{part.__name__.removesuffix('Settings').lower()}.": part for part in parts}

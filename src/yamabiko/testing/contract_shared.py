@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from yamabiko.errors import InvalidRequest, Outdated
-from yamabiko.ports import MAX_STATE_BYTES, Claim, Logged, SharedState, Store, Stored
+from yamabiko.ports import MAX_STATE_BYTES, Claim, Dated, Logged, SharedState, Store, Stored
 from yamabiko.selecting import MAX_BARRIERS
 from yamabiko.testing.builders import make_entry, make_key
 from yamabiko.testing.contract_removal import SELECTORS, fits, varied
@@ -221,6 +221,18 @@ class ClaimContract(Contract):
             await claimed(store, name=f"after {len(seen)}")
             await store.purge(Selector(dead_at=NOW))
             assert await shared.purged() == seen[-1] <= await shared.fence()
+
+    @promise()
+    async def test_a_miss_by_key_is_as_of_the_last_purge_where_the_store_says_so(self, store: Store) -> None:
+        """The same number as from ``purged``, and of an entry that is there the entry."""
+        if not isinstance(store, Dated):
+            return
+        for selector in (Selector(tag="t"), Selector()):
+            assert await store.get_or_purged(make_key("q")) == await shared_by(store).purged()
+            await store.purge(selector)
+            assert await store.get_or_purged(make_key("q")) == await shared_by(store).purged()
+        await store.put(make_entry("q"), now=NOW)
+        assert await store.get_or_purged(make_key("q")) == await store.get(make_key("q")) is not None
 
     @promise()
     async def test_barriers_add_up(self, store: Store) -> None:

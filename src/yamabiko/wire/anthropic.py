@@ -20,7 +20,7 @@ from typing import Any
 from yamabiko.errors import InvalidRequest
 from yamabiko.message import Message, canonical_json
 from yamabiko.types import Reply, Request, Usage
-from yamabiko.wire.openai import count_of, event_from, message_to, messages_from, value_of
+from yamabiko.wire.openai import UNTYPED, count_of, event_from, message_to, messages_from, value_of
 from yamabiko.wire.replay import ABOUT, keep
 from yamabiko.wire.sse import Chunk
 
@@ -103,8 +103,10 @@ def _bypass(body: Mapping[str, Any]) -> str:
         return "the request runs in a container that the vendor keeps"
     if body.get("mcp_servers") or not all(map(_is_run_by_client, _listed(body.get("tools")))):
         return "the request offers a tool that the vendor runs"
-    for block in _blocks(body["messages"]):
-        kind = block.get("type", "text")
+    for block in _blocks([*body["messages"], {"content": body.get("system")}]):
+        kind = block.get("type") if isinstance(block, Mapping) else None
+        if kind is None:  # the vendor refuses it, so that it is no other way to write a text
+            return UNTYPED
         if not isinstance(kind, str):
             return "a message holds more than text"
         if kind not in _COMPARED:
@@ -124,11 +126,11 @@ def _is_run_by_client(tool: object) -> bool:
     return kind == "custom" or (isinstance(kind, str) and kind.startswith(_RUN_BY_CLIENTS))
 
 
-def _blocks(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def _blocks(messages: Sequence[Mapping[str, Any]]) -> Iterator[object]:
     for message in messages:
         content = message.get("content")
         if isinstance(content, list):
-            yield from (block for block in content if isinstance(block, Mapping))
+            yield from content
 
 
 def _system(value: object) -> Message:

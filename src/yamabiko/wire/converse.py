@@ -214,7 +214,10 @@ def to_arguments(request: Request) -> dict[str, Any]:
             value = sampling.pop(ours)
             inference[name] = [value] if name == "stopSequences" and isinstance(value, str) else value
     fields = own.pop("additionalModelRequestFields", {})
-    fields = {**sampling, **fields} if isinstance(fields, Mapping) else fields
+    if isinstance(fields, Mapping):
+        fields = {**sampling, **fields}
+    elif not fields:  # nothing, and not what belongs there: kept as it came
+        arguments["additionalModelRequestFields"] = fields
     arguments |= own
     for name, part in {
         "inferenceConfig": inference,

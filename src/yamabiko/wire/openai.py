@@ -30,6 +30,9 @@ _NO_INFLUENCE = frozenset(
 )
 """Fields that don't change an answer. Every other field counts, so that one we have never heard of fails closed."""
 
+UNTYPED = "a message holds a part that doesn't say its type"
+"""Why such a request does not meet the cache: no vendor takes it, so that it is no other way to write a text."""
+
 
 def request_from(body: Mapping[str, Any], *, tenant: str = "", user: str = "") -> Request:
     """A Request from a request body; ``tenant`` and ``user`` come from a credential, never from the body.

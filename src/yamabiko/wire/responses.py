@@ -19,7 +19,7 @@ from typing import Any
 from yamabiko.errors import InvalidRequest
 from yamabiko.message import Message, canonical_json
 from yamabiko.types import Reply, Request, Usage
-from yamabiko.wire.openai import count_of, event_from, split_system
+from yamabiko.wire.openai import UNTYPED, count_of, event_from, split_system
 from yamabiko.wire.replay import ABOUT, keep
 from yamabiko.wire.sse import Chunk
 
@@ -193,7 +193,9 @@ def _held(value: object) -> str:
         if kind not in ("message", "reasoning"):
             return f"the input holds {_named(kind) or 'more than messages'}"
         for part in content if isinstance(content, list) and kind == "message" else ():
-            inner = part.get("type", "text") if isinstance(part, Mapping) else "text"
+            inner = part.get("type") if isinstance(part, Mapping) else None
+            if inner is None:  # the vendor refuses it, so that it is no other way to write a text
+                return UNTYPED
             if not isinstance(inner, str) or inner not in _COMPARED:
                 return f"a message holds {_named(inner) or 'more than text'}"
     return ""

@@ -6,11 +6,11 @@ speaks unless the rest of both texts is the same words in the same order, so tha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from yamabiko.core.guards.reading import Reading, word_set
+from yamabiko.core.late import late
 
 _BE = word_set("is are am was were be been isn't aren't wasn't weren't become becomes became")
 _OPENING = word_set("is are am was were isn't aren't wasn't weren't")
@@ -115,9 +115,9 @@ def _modified(one: Sequence[str], other: Sequence[str]) -> bool:
 
 _A = frozenset(("a", "an"))
 _MEASURES = word_set("nautical square cubic metric imperial troy fluid")
-_PREDICATE_JA = re.compile(r"[^\s\u3041-\u309f、。?]+(?:です|でしょう|だった|でした|である|なの|だと)")
-_MODIFIER_JA = re.compile(r"[^、。]*[^\s\u3041-\u309f、。](?:な|[\u3041-\u309f]?い|の|[\u3041-\u309f]?た)$")
-_IDLE_JA = re.compile(r"(?:本当|実際|現在|今|普通|一般|具体的|主|特定|通常|御社|貴社|その|この|あの|自分|私|何か)")
+_PREDICATE_JA = late(r"[^\s\u3041-\u309f、。?]+(?:です|でしょう|だった|でした|である|なの|だと)")
+_MODIFIER_JA = late(r"[^、。]*[^\s\u3041-\u309f、。](?:な|[\u3041-\u309f]?い|の|[\u3041-\u309f]?た)$")
+_IDLE_JA = late(r"(?:本当|実際|現在|今|普通|一般|具体的|主|特定|通常|御社|貴社|その|この|あの|自分|私|何か)")
 
 
 def _described(one: str, other: str) -> bool:

@@ -11,6 +11,7 @@ from yamabiko.core.guards.aligned import narrowed
 from yamabiko.core.guards.lexicon import alike, context
 from yamabiko.core.guards.negation import denial
 from yamabiko.core.guards.reading import Finding, Reading, word_set
+from yamabiko.core.late import late
 
 _IDLE_EN = tuple(
     f" {idle} "
@@ -111,7 +112,7 @@ _ENGLISH: tuple[tuple[str, tuple[str, ...], str], ...] = (
 English is looked at as words with single spaces between and around.
 """
 _COUNTED = "0-9一二三四五六七八九十百千万人個歳日円文字桁名本錠分秒間%"
-_IDLE_JA = re.compile(
+_IDLE_JA = late(
     "いただけ|でき(?:る)?だけ|出来るだけ|[これそあど]れだけ|少しだけ|たいだけ|のみなら|高度|限度"
     "|だけ(?:ど|れど|高|多|大|で(?:は)?なく|でも|教え|知りた)"
     "|以上(?:です(?!か)|のよう|を踏|のこと)|ただ(?:し|今|の|ち)|最低(?:です|な)"
@@ -160,7 +161,7 @@ _WORDS_EN = frozenset(_ROWS_EN)
 
 @functools.cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
+    return late(pattern)
 
 
 _OPPOSITES = (
@@ -212,7 +213,7 @@ def _kinds(text: str, table: Iterable[tuple[str, tuple[str, ...], str]]) -> froz
     return frozenset(found)
 
 
-_MOMENT_JA = re.compile(
+_MOMENT_JA = late(
     r"(?<![^\s、。・?!「」()\u3041-\u309f])([^\s、。・?!「」()\u3041-\u309f]{1,24})[\u3041-\u309f]{0,3}?"
     r"(?:(?P<before>(?<![午名駅目以人])前(?=[にのはで、。?]|$)|までに)|(?P<after>(?<![午今最前背])後(?=[にのはで、。?]|$)|あと(?=[にのはで、])))"
 )

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import NamedTuple
 
 from yamabiko.core.guards.reading import Finding, Reading, read, word_set
+from yamabiko.core.late import late
 
 _UNKNOWN = "unknown"
 
@@ -96,7 +96,7 @@ _NO_NAMES = word_set(
 )
 _SMALL = word_set("are is do does your my can to in for with and how what should be get from when why where")
 """Words that only a title has in capitals in its midst."""
-_OTHERS_PROGRAMMING = re.compile(r"(?<![\w])(c\+\+|c#|f#)")
+_OTHERS_PROGRAMMING = late(r"(?<![\w])(c\+\+|c#|f#)")
 
 
 def names(reading: Reading) -> frozenset[Name]:
@@ -159,9 +159,9 @@ def _capitals(text: str) -> frozenset[str]:
     return frozenset() if len(long) > 3 and 4 * sum(map(str.islower, long)) < len(long) else frozenset(found)
 
 
-_LATIN = re.compile(r"[a-z][a-z0-9]*(?:[.+#&-]+[a-z0-9]*)*")
-_KATAKANA = re.compile("[\u30a1-\u30fa\u30fc]{3,}")
-_TITLED = re.compile(
+_LATIN = late(r"[a-z][a-z0-9]*(?:[.+#&-]+[a-z0-9]*)*")
+_KATAKANA = late("[\u30a1-\u30fa\u30fc]{3,}")
+_TITLED = late(
     "([\u3400-\u9fff]{2,3})(さん|様|先生|弁護士|市|県|府|区|町|村|駅|空港|支店|店|大学|銀行|病院|寺|神社|城|島|山|川|湖)(?![\u3400-\u9fff])"
 )
 _NO_TITLED = word_set(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 from yamabiko.core.guards.inflection import english_forms, japanese_forms, verb_forms
 from yamabiko.core.guards.reading import Reading, word_set
+from yamabiko.core.late import late
 
 PLUS, MINUS, BOTH = 1, 2, 3
 
@@ -275,7 +275,7 @@ _NEUTRAL = word_set(
 )
 """Japanese words that hold a pole's form and mean something else."""
 
-_KANJI_OR_KATAKANA = re.compile("[\u30a1-\u30fa\u30fc\u3400-\u9fffa-z0-9]+")
+_KANJI_OR_KATAKANA = late("[\u30a1-\u30fa\u30fc\u3400-\u9fffa-z0-9]+")
 
 
 def _japanese_claims(reading: Reading) -> Claims:

@@ -6,20 +6,21 @@ import re
 from dataclasses import dataclass
 
 from yamabiko.core.guards.reading import Finding, Reading
+from yamabiko.core.late import late
 
-_QUOTED = re.compile(
+_QUOTED = late(
     r'"([^"]{1,200})"|“([^“”]{1,200})”|„([^„“”]{1,200})[“”]|「([^「」]{1,200})」|『([^『』]{1,200})』|«([^«»]{1,200})»'
     r"|(?<![^\s(,:])['‘]([^'‘’]{2,80})['’](?![^\s).,;:?!])"
 )
-_BACKTICKED = re.compile(r"`+([^`]{1,400})`+")
-_BARE = re.compile(
+_BACKTICKED = late(r"`+([^`]{1,400})`+")
+_BARE = late(
     r"(?<![\w./:])(?:~?/[\w.@-]+(?:/[\w.@-]*)+|[A-Za-z]:\\[\w\\.-]+)"
     r"|(?<![A-Za-z0-9_.-])--?[A-Za-z][A-Za-z0-9-]*"
     r"|\b[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)+\b|\b[A-Za-z_][\w.]*\(\)",
     re.ASCII,
 )
 _EDGES = " \t.,;:?!。、？！"
-_MARKS = re.compile("[\"“”„`「」『』«»‘’']")
+_MARKS = late("[\"“”„`「」『』«»‘’']")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Letters:
 
 _NONE = frozenset[str]()
 _SIGNS = ('"', "“", "„", "「", "『", "«", " '", "('", ":'", " ‘", "‘")
-_OPTION = re.compile(r"(?<![A-Za-z0-9_.-])-[A-Za-z-]")
+_OPTION = late(r"(?<![A-Za-z0-9_.-])-[A-Za-z-]")
 
 
 def letters(reading: Reading) -> Letters:

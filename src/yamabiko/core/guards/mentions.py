@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple, TypeAlias
 
 from yamabiko.core.guards.reading import Finding
+from yamabiko.core.late import late
 
 Readings: TypeAlias = tuple[Hashable, ...]
 
@@ -26,8 +27,8 @@ class Mention(NamedTuple):
 
 
 def rule(pattern: str, flags: int = 0) -> re.Pattern[str]:
-    """A compiled pattern to which kana and kanji are no word characters: in 計3kgです a number starts, a unit ends."""
-    return re.compile(pattern, flags | re.ASCII)
+    """A pattern to which kana and kanji are no word characters: in 計3kgです a number starts, a unit ends."""
+    return late(pattern, flags | re.ASCII)
 
 
 _RUN = rule("[0-9]+")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from yamabiko.core.guards.reading import Reading, word_set
+from yamabiko.core.late import late
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +87,12 @@ _GENTLE = word_set(
     "stay keep dead other besides least alone different differs vain own independently "
     "miss misses missed beyond outside only"
 )
-_UN = re.compile(
+_UN = late(
     r"(?:un(?!i|der|til|to|cle)|dis(?!c|h|k|p|t|n|e|ea)|non|in(?=ab|acc|act|cap|corr|comp|eff|elig|suff|val))[a-z]{3,}"
 )
-_SENTENCE = re.compile(r"[.!?;,:]+(?:\s|$)|\s-\s")
+_SENTENCE = late(r"[.!?;,:]+(?:\s|$)|\s-\s")
 _CONDITION = word_set("if when unless once while although though because since even before after whether")
-_WORD = re.compile(r"[^\W_]+(?:'[a-z]+)?")
+_WORD = late(r"[^\W_]+(?:'[a-z]+)?")
 
 
 def denial(reading: Reading) -> Denial:
@@ -255,7 +256,7 @@ def _only_asks(words: list[str], at: int, after: str, *, tag: bool, asks: bool) 
     return 2 <= at <= 4 and after != "to" and words[at - 1] != "to"
 
 
-_IDLE_JA = re.compile(
+_IDLE_JA = late(
     r"かも(?:し|知)れ(?:ない|ません)|(?:に)?(?:違|ちが)い(?:ない|なく|ありません)|しか[^、。?]{0,10}?(?:ない|無い|ません)|ほか(?:は|に)?(?:ない|ありません)"
     r"|な(?:ければ|くては|いと|きゃ|くちゃ)(?:いけ|なら|なり|だめ|駄目|ダメ)(?:ない|なく|なかった|ません|なの|です|$)?|なきゃ|なくちゃ|ねばなら(?:ない|ず|ぬ|ません)"
     r"|ざるを(?:得|え)(?:ない|ません)|(?:仕方|しかた|しょう)(?:が|も)?(?:ない|なく|ありません)"
@@ -266,23 +267,23 @@ _IDLE_JA = re.compile(
     r"|[なん無]くし|なくな|無くな|必ず|まず|はず|ずつ|いずれ|わずか|遠慮なく|お構いなく|何となく|なんとなく|限りなく|なるべく|絶え間なく"
     r"|よろしくな|思わず|相変わらず|残らず|足らず|にもかかわらず|に関わらず|にかかわらず|を問わず|とは限らない|過ぎない|すぎない|過ぎません|すぎません"
 )
-_POLITE_JA = re.compile(
+_POLITE_JA = late(
     r"(?:ません|ない|無い|ないの|無いの)(?:でしょう|です|の|ん)?(?:でしょう|です)?か(?:ね|な)?[\s。?!]*$"
     r"|のでは[?。]*$|ではない(?:の)?かと"
     r"|(?:ません|ない)でしょうか[。?]|(?:ません|ないです)か[。?]"
 )
-_REQUEST_JA = re.compile(
+_REQUEST_JA = late(
     r"(?:くれ|もらえ|くださ|下さ|ください|いただけ|頂け|貰え)(?:ませんか|ないか|ないでしょうか|ませんでしょうか|ない[?])"
 )
-_WHY_JA = re.compile(r"なぜ|何故|どうして|なんで|理由|原因|いつから")
-_FIRM_JA = re.compile(
+_WHY_JA = late(r"なぜ|何故|どうして|なんで|理由|原因|いつから")
+_FIRM_JA = late(
     r"な(?:い|かった|かっ|く(?:て|とも)?|けれ)(?!ら)|無い|無く|ません|(?<![いごさよ])ずに|せず|(?<=[かわらまがばたな])ず(?=[、。]|$)|ておらず"
     r"|(?:ら|せ|わ|か)ぬ(?!り)|(?<![はおいのん])(?:なし|無し)(?![とげ])|ては(?:いけ|なら)|てはだめ|ちゃ(?:だめ|いけ)|たら(?:だめ|いけ)"
     r"|未(?=[\u3400-\u9fff])(?![来満明亡熟])|不(?:要|可(?!欠)|在|参加|合格|成立|許可|採用|使用|必要|登録|承認|履行|同意|支持|採算)"
     r"|無(?:断|許可|登録|保険|職|資格|色|糖|添加|農薬|担保|利子|記名|免許|申告|税|塩|香料|着色)|非(?=[\u3400-\u9fff])(?![常難凡行]|公開|表示|同期|正規)"
 )
 _SIGNS_JA = ("ない", "なか", "なく", "なけ", "なし", "無", "ませ", "ず", "ぬ", "ては", "ちゃ", "たら", "未", "不", "非")
-_GENTLE_JA = re.compile(
+_GENTLE_JA = late(
     r"失敗|拒否|拒む|断る|断ら|禁止|だめ|駄目|不能|不可|切れ|紛失|なくし|無くし|忘れ|失く|失う|エラー|停止|止ま|止め|違反|違法|無効|欠|不足|不眠|不振|不調|不具合|無料"
     r"|除く|除き|以外|過ぎ|すぎ|困|間違|難し|のみ|だけ|ない|ません|拒絶|却下|壊れ|故障|遅れ|遅延|中止|空の|無限|不明|未だ|オフ|ゼロ|避け|防|解除|やめ|フリー|抜き|嫌|珍し|稀|まれ[なに]|めったに|例外|完璧|無理|不可能|続[くい]|まま|独学|独力|自分で|一人で"
 )

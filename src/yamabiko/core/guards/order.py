@@ -7,13 +7,13 @@ stands on the other side in the other.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from yamabiko.core.guards.inflection import base
 from yamabiko.core.guards.reading import Reading, word_set
+from yamabiko.core.late import late
 
 Relation: TypeAlias = tuple[frozenset[str], frozenset[str]]
 
@@ -164,7 +164,7 @@ def _is_name(reading: Reading) -> bool:
     return "a" in reading.words and " a " not in reading.text and _NAMED_A.search(reading.text) is not None
 
 
-_NAMED_A = re.compile(r"(?<=[a-z] )A\b")
+_NAMED_A = late(r"(?<=[a-z] )A\b")
 
 
 def _line(reading: Reading) -> tuple[str, ...]:
@@ -202,13 +202,13 @@ def around_verb(one: Order, other: Order) -> bool | None:
 
 _CHAR = r"[^\s、。・?!,→「」『』()\u3041-\u309f]"
 _CHUNK = rf"(?<!{_CHAR})((?:{_CHAR}{{1,24}}+の)?{_CHAR}{{1,24}}+(?:ちゃん|さん|さま|くん|[いりしみちきけせれめ])?)"
-_SCRIPTS = re.compile("[\u30a1-\u30fa\u30fc]+|[\u3005-\u3007\u3400-\u9fff]+")
-_ROLE_JA = re.compile(
+_SCRIPTS = late("[\u30a1-\u30fa\u30fc]+|[\u3005-\u3007\u3400-\u9fff]+")
+_ROLE_JA = late(
     _CHUNK + r"(?:(?P<near>から|→|を出て)|(?P<far>へ|に(?![はも]|つい|よ[るっ]|関|対)|まで)|(?P<object>を)"
     r"|(?P<topic>(?:の方|のほう)?[はが])|(?P<than>より))"
 )
-_ARROW_JA = re.compile(r"→\s?" + _CHUNK)
-_PASSIVE_JA = re.compile("[らかさたなばまがわ]れ[るたてま]|もら[いえうっ]|受け")
+_ARROW_JA = late(r"→\s?" + _CHUNK)
+_PASSIVE_JA = late("[らかさたなばまがわ]れ[るたてま]|もら[いえうっ]|受け")
 
 
 def _parts(chunk: str) -> set[str]:

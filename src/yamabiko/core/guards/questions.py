@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from yamabiko.core.guards.reading import Finding, Reading, word_set
+from yamabiko.core.late import late
 
 _PLAIN: Mapping[str, str] = MappingProxyType(
     {"who": "who", "whom": "who", "whose": "who", "when": "when", "where": "where", "why": "why"}
@@ -58,7 +59,7 @@ _AUXILIARY = word_set(
     "is are was were do does did can could will would should may might must has have had isn't aren't don't "
     "doesn't didn't can't won't wasn't am ain't"
 )
-_ASKED = re.compile(
+_ASKED = late(
     r"(?:(?P<first>^)|[.,;:!?(\"-]\s*|\b(?:me|know|explain|understand|wonder|wondering|and|or|ask|out|of|sure|idea|see|about|but|"
     r"curious|hi|hello|so|in|to|from|at|for|by|with|since|until)\s+)"
     r"(?P<word>whom?|whose|when|where|why)(?P<is>'s)?\s+(?P<next>[^\W_]+(?:'t)?)"
@@ -122,7 +123,7 @@ def _asks(match: re.Match[str]) -> bool:
     return True
 
 
-_ASKED_JA = re.compile(
+_ASKED_JA = late(
     r"(?P<who>(?:誰|だれ|どなた|何者)(?![でにも]も|か[がにをはと、]))"
     r"|(?P<duration>何時間|何分|何日間|何週間|何ヶ月|何か月|何年間)"
     r"|(?P<when>いつ(?!でも|も|か[はらの、])|何時(?!間)|何日|何月|何年|何曜|何世紀)"
@@ -137,16 +138,16 @@ _ASKED_JA = re.compile(
 )
 _SIGNS_JA = ("何", "誰", "だれ", "どなた", "いつ", "いく", "どこ", "なぜ", "どう", "どの", "どれ", "なんで", "なんと")
 """One of these is in every match of the pattern above."""
-_WANTED_JA = re.compile(
+_WANTED_JA = late(
     r"(?P<why>理由|原因)|(?P<amount>料金|値段|価格|費用|金額|額(?=を|は))|(?P<count>人数|個数|人口|回数|数(?=を|は))"
     r"|(?P<when>日時|時刻|期限|締め切り|日付|閉店時間|開店時間)|(?P<where>場所|住所|現在地|送り先|行き先)"
     r"|(?P<who>担当者の名|発見者|創業者|作者|建築家)|(?P<duration>期間(?=は|を|の|$))|(?P<distance>距離)|(?P<size>高さ|長さ|大きさ|サイズ)"
     r"|(?P<how>方法|やり方|仕方|使い方|行き方|手順)"
 )
-_REASON_JA = re.compile(
+_REASON_JA = late(
     r"(?:理由|原因)(?:は|を(?!調|つく|作)|が(?:何|知|分|わか)|と(?:は|し)|に(?:つい|は)|です|でしょう|[?。]|$)"
 )
-_YES_NO_JA = re.compile(r"か(?:ね|な)?[。?]*$")
+_YES_NO_JA = late(r"か(?:ね|な)?[。?]*$")
 
 
 def _japanese(text: str) -> frozenset[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, TypeAlias, TypeVar
 
+from yamabiko.core.late import late
 from yamabiko.core.normalise import light, script
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ MARKS = MappingProxyType(
 )
 """Typographic marks that are typed in several ways, and the one they are read as."""
 
-_TOKEN = re.compile(
+_TOKEN = late(
     r"[0-9]+(?:[.,:][0-9]+)*"
     r"|[a-z_\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f]+(?:'[a-z]+)?"
     r"|[\u3041-\u309f]+|[\u30a0-\u30fa\u30fc-\u30ff]+|[\u3005-\u3007\u3400-\u9fff\uf900-\ufaff]+"
@@ -46,7 +46,7 @@ _TOKEN = re.compile(
 )
 """A number, a word (with ``n't`` or ``'s``), or a run of hiragana, katakana or kanji."""
 
-_LATIN = re.compile("[a-z\u00c0-\u024f]")
+_LATIN = late("[a-z\u00c0-\u024f]")
 
 _ENGLISH = word_set(
     "the a an is are was do does did i you my to of and in on for how what why where when who which can it with not"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from yamabiko.core.guards.reading import Finding, Reading, word_set
+from yamabiko.core.late import late
 from yamabiko.core.normalise import script
 
 _SMALL_WORDS: Mapping[str, frozenset[str]] = MappingProxyType(
@@ -45,11 +46,11 @@ _SMALL_WORDS: Mapping[str, frozenset[str]] = MappingProxyType(
 _LETTERED: Mapping[str, str] = MappingProxyType(
     {"¿": "es", "ß": "de", "ã": "pt", "õ": "pt", "ł": "pl", "ą": "pl", "ę": "pl", "ż": "pl"}
 )
-_CHINESE = re.compile(
+_CHINESE = late(
     "[吗么们这请哪谁您岛还没怎给让说对时间钱汇预约货册样电话车报离续证问题应]|什麼|怎麼|嗎|請問|為什|我的|你的|是多|多少"
 )
-_KANJI_OR_KANA = re.compile("[\u3041-\u309f\u30a1-\u30fa\u3400-\u9fff]")
-_KANA = re.compile("[\u3041-\u309f\u30a1-\u30fa]")
+_KANJI_OR_KANA = late("[\u3041-\u309f\u30a1-\u30fa\u3400-\u9fff]")
+_KANA = late("[\u3041-\u309f\u30a1-\u30fa]")
 
 
 def tongue(reading: Reading) -> str:
@@ -108,7 +109,7 @@ _OPEN_ENDED = word_set(
 _PREPOSITIONS = word_set("to for from with on in at by after about into near under over against before within via")
 _STRANDING = word_set("what which who whom where whose far")
 _BRACKETS: Mapping[str, str] = MappingProxyType({"(": ")", "[": "]", "「": "」", "『": "』", "“": "”"})
-_ENDS_OPEN_JA = re.compile(
+_ENDS_OPEN_JA = late(
     r"(?:[、,・]|、[^、]{1,12}[をに]|(?<![こそあどひるう])と|(?<=[\u3400-\u9fff\u30a1-\u30fc])や|ながら|ために|ため|のに|ので|しかも|さらに|および|または|そして|けれども|が、)$"
 )
 

@@ -17,6 +17,12 @@ def alone(name: str) -> Script:
 
 
 @cache
+def dated(name: str) -> Script:
+    """A read that can say which purge was the last."""
+    return Script.of("#!lua flags=no-writes\n" + _text("last_purge") + _text(name))
+
+
+@cache
 def writing(name: str) -> Script:
     """A script that changes entries, with what all of them share before it.
 

@@ -26,7 +26,7 @@ from yamabiko.stores import intake
 from yamabiko.stores.memorydb import listing
 from yamabiko.stores.memorydb.connection import Argument, Connection
 from yamabiko.stores.memorydb.layout import Layout
-from yamabiko.stores.memorydb.scripts import alone, fencing
+from yamabiko.stores.memorydb.scripts import alone, dated, fencing
 from yamabiko.types import Selector
 
 GRACE_SECONDS = 3600.0
@@ -93,7 +93,7 @@ class SharedKeys:
         """See ``SharedState.purged``."""
         self._check_open()
         keys = (self._layout.barrier, self._layout.purged)
-        return int(await self._connection.run(alone("purged"), keys, ()))
+        return int(await self._connection.run(dated("purged"), keys, ()))
 
     async def load_state(self, name: str, /) -> Stored | None:
         """See ``SharedState.load_state``."""

@@ -17,7 +17,7 @@ from yamabiko.stores.memorydb.health import Health, health
 from yamabiko.stores.memorydb.layout import Layout
 from yamabiko.stores.memorydb.listing import Listing, tokens
 from yamabiko.stores.memorydb.opening import prepare, recorded
-from yamabiko.stores.memorydb.scripts import alone, writing
+from yamabiko.stores.memorydb.scripts import dated, writing
 from yamabiko.stores.memorydb.shared import SharedKeys
 from yamabiko.stores.memorydb.upkeep import Upkeep
 from yamabiko.types import (
@@ -110,12 +110,17 @@ class MemoryDBStore(SharedKeys):
 
     async def get(self, key: Key, /) -> Entry | None:
         """See ``Store.get``. One round trip, to the primary: what was acknowledged is found."""
+        found = await self.get_or_purged(key)
+        return found if isinstance(found, Entry) else None
+
+    async def get_or_purged(self, key: Key, /) -> Entry | int | None:
+        """See ``Dated.get_or_purged``. The same round trip."""
         self._check_open()
-        digest = key.hex
-        layout = self._layout
-        (row,) = await self._connection.run(
-            alone("read"), (layout.questions + digest,), (layout.anchors, layout.scope_field)
-        )
+        digest, layout = key.hex, self._layout
+        keys = (layout.questions + digest, layout.barrier, layout.purged)
+        (row,) = await self._connection.run(dated("read"), keys, (layout.anchors, layout.scope_field, "dated"))
+        if isinstance(row, bytes):
+            return int(row)
         entry = self._read(row, digest)
         return entry if entry is not None and entry.scope.content == key.scope.content else None
 
@@ -182,7 +187,7 @@ class MemoryDBStore(SharedKeys):
             rows = [(key.decode("ascii"), cosine) for key, cosine in near[at : at + some]]
             at, some = at + some, ROWS_AT_ONCE
             keys = [key for key, _ in rows]
-            read = await self._connection.run(alone("read"), keys, (layout.anchors, layout.scope_field))
+            read = await self._connection.run(dated("read"), keys, (layout.anchors, layout.scope_field))
             for (key, cosine), row in zip(rows, read, strict=True):
                 entry = self._read(row, key[-64:], scope)
                 text = None if row is None else record.decode_text(row[2])

@@ -277,8 +277,11 @@ def _bypass(body: Mapping[str, Any]) -> str:
             return "the conversation holds audio"
         content = message.get("content")
         for block in content if isinstance(content, list) else ():
-            if isinstance(block, Mapping) and str(block.get("type")) not in _TEXTS:
-                return f"the conversation holds {_HELD.get(str(block.get('type')), 'more than text')}"
+            kind = block.get("type") if isinstance(block, Mapping) else None
+            if kind is None:  # the vendor refuses it, so that it is no other way to write a text
+                return openai.UNTYPED
+            if str(kind) not in _TEXTS:
+                return f"the conversation holds {_HELD.get(str(kind), 'more than text')}"
     return ""
 
 

@@ -1,0 +1,1 @@
+"""Trains, exports and describes the verifiers that ship; benchmarks/train_verifier.py runs it."""
