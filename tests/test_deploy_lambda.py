@@ -29,6 +29,7 @@ def installed(tmp_path):
         "yamabiko/gateway/lambda_handler.py",
         "yamabiko/__pycache__/x.pyc",
         "yamabiko/testing/fakes.py",
+        "yamabiko/verifiers/data/en/model.onnx",
         "numpy/tests/test_big.py",
         "numpy/_core/include/header.h",
         "bin/yamabiko",

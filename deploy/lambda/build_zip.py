@@ -4,7 +4,7 @@
 
 Wheels for Lambda's processor and Python are asked of the package index: nothing is compiled, no container is needed.
 The same wheels give the same bytes, so that Terraform deploys only what has changed. Of botocore's descriptions of all
-services those stay that are called. The on-device embedder is left out: Titan or Cohere embed here.
+services those stay that are called. On-device models are left out: Titan or Cohere embed here.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def trim(folder: Path) -> None:
         if path.is_dir() and path.name in ("__pycache__", "tests", "include"):
             shutil.rmtree(path)
     shutil.rmtree(folder / "bin", ignore_errors=True)
+    shutil.rmtree(folder / "yamabiko" / "verifiers" / "data", ignore_errors=True)  # for the on-device embedder
     for service in (folder / "botocore" / "data").glob("*/"):
         if service.is_dir() and service.name not in SERVICES:
             shutil.rmtree(service)
