@@ -83,7 +83,7 @@ class CrossEncoder:
         same_script = [other for other in others if script_of(other) == script]
         if model is None or not text or not same_script:
             return [None] * len(others)
-        found = iter(await self._in_thread(lambda: model.log_odds(text, same_script)))
+        found = iter(await self._in_thread(lambda: model.log_odds(text, same_script), self._timeout))
         return [next(found) if script_of(other) == script else None for other in others]
 
     async def same(self, request: Request, candidates: Sequence[Candidate], /) -> Sequence[bool]:
@@ -93,18 +93,18 @@ class CrossEncoder:
     async def load(self) -> None:
         """Read all weights now instead of at the first question. Raises ``VerifierError``."""
         for model in dict.fromkeys(self._models.values()):
-            await self._in_thread(model.load, seconds=None)
+            await self._in_thread(model.load, None)
 
-    async def _in_thread(self, work: Callable[[], T], *, seconds: float | None = 0.0) -> T:
+    async def _in_thread(self, work: Callable[[], T], seconds: float | None) -> T:
         if self._closed:
             raise VerifierError("this verifier is closed; open a new one")
         if self._pid != os.getpid():
             self._start()
         try:
-            async with asyncio.timeout(self._timeout if seconds == 0.0 else seconds):
+            async with asyncio.timeout(seconds):
                 return await asyncio.get_running_loop().run_in_executor(self._pool, work)
         except TimeoutError:
-            raise VerifierError(f"it took more than {self._timeout} s") from None
+            raise VerifierError(f"it took more than {seconds} s") from None
 
     async def close(self) -> None:
         """Let the thread end. May be called twice; what is asked afterwards raises ``VerifierError``."""

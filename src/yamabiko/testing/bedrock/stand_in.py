@@ -301,7 +301,7 @@ class BedrockStandIn:
             return await self._service.serve(asked)
         except Refused:
             raise
-        except Exception as error:
+        except Exception as error:  # the test's own function: its client hears of it as of any fault of the service's
             self._surprise = self._surprise or error
             raise Refused(
                 "InternalServerException", f"The stand-in's own function raised {type(error).__name__}."
