@@ -1,6 +1,7 @@
 """Step 7, the numbers: what a verifier says moves the score, never past a no, and never without being asked."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -101,6 +102,10 @@ def test_the_reasons_name_the_verifier_and_its_probability():
 def test_a_version_tells_every_number_apart_but_not_what_was_counted(one, other):
     numbers = [(mix.bias, mix.score, mix.verifier, mix.doubt, mix.low, mix.high) for mix in (one, other)]
     assert (version_of(one) == version_of(other)) == (numbers[0] == numbers[1])
+
+
+def test_a_zero_below_zero_is_the_same_zero():
+    assert version_of(replace(MIX, bias=-0.0)) == version_of(replace(MIX, bias=0.0))
 
 
 def test_another_verifier_is_another_version():

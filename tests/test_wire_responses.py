@@ -75,6 +75,8 @@ def test_what_the_vendor_keeps_by_default_is_not_shared_with_what_it_does_not_ke
     assert request_from(by_default).bypass == ""
     assert scope(by_default) != scope(BODY)
     assert scope({**by_default, "store": None}) == scope(by_default)
+    for odd in ([], "", 0, {}):  # the vendor would refuse it: no answer of another request's
+        assert scope({**by_default, "store": odd}) != scope(by_default)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def checked(mix: Mix) -> Mix:
 def version_of(mix: Mix) -> str:
     """Names the verifier and all numbers that its final score depends on."""
     numbers = (mix.bias, mix.score, mix.verifier, mix.doubt, mix.low, mix.high)
-    return f"{mix.name}:{sha256(repr(tuple(map(float, numbers))).encode()).hexdigest()[:8]}"
+    return f"{mix.name}:{sha256(repr(tuple(number + 0.0 for number in numbers)).encode()).hexdigest()[:8]}"
 
 
 def final_score(mix: Mix, score: float, log_odds: float) -> float:

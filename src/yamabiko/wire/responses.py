@@ -121,7 +121,7 @@ def _canonical(sampling: dict[str, Any]) -> object:
     if sampling.get("store", True) is False:
         del sampling["store"]
     else:
-        sampling["store"] = True
+        sampling.setdefault("store", True)
     reasoning, text = sampling.get("reasoning"), sampling.get("text")
     if isinstance(reasoning, Mapping):
         told = {name: value for name, value in reasoning.items() if value is not None}
